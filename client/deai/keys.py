@@ -1,0 +1,61 @@
+"""Keys in encrypted keystore files (Web3 Secret Storage, version 3). A key's plain value is never in a file, a setting or an argument."""
+
+import json
+import os
+from pathlib import Path
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from eth_utils.address import to_checksum_address
+
+from deai.errors import BadField, KeyUnusable
+from deai.job import Address
+
+
+def new(folder: Path, name: str, password: str) -> Address:
+    """Makes a key and keeps it, encrypted with `password`, as `folder/<name>.json` (mode 0600). Raises BadField if the name is taken."""
+    account: LocalAccount = Account.create()
+    save(account, folder, name, password)
+    return Address(account.address)
+
+
+def save(account: LocalAccount, folder: Path, name: str, password: str) -> Path:
+    """Keeps `account`, encrypted with `password`, as `folder/<name>.json`. Never overwrites."""
+    if not name or not name.replace("-", "").replace("_", "").isalnum():
+        raise BadField("key", name, "is a name of letters, digits, - and _")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    text = json.dumps(account.encrypt(password))
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise BadField("key", name, f"exists already: {path}") from error
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    return path
+
+
+def listing(folder: Path) -> list[tuple[str, Address]]:
+    """The names and addresses of the keys in `folder`, without opening them."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found.append((path.stem, Address(to_checksum_address(json.loads(path.read_text())["address"]))))
+        except (ValueError, KeyError, TypeError) as error:
+            raise KeyUnusable(f"{path} is not a keystore file") from error
+    return found
+
+
+def unlock(path: Path, password: str) -> LocalAccount:
+    """Opens a keystore file. Raises KeyUnusable for a file that is missing, is not a keystore, or does not open."""
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise KeyUnusable(f"key {path}: {error.strerror}; make one with `deai keys new`") from error
+    try:
+        account: LocalAccount = Account.from_key(Account.decrypt(text, password))
+    except (ValueError, KeyError, TypeError) as error:
+        raise KeyUnusable(f"key {path}: does not open with this password, or is not a keystore file") from error
+    return account
