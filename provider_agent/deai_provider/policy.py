@@ -1,0 +1,176 @@
+"""Which jobs this provider takes, at what price, and when it acts on them. Pure; the clock is an argument."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from deai.ask import Capacity, Prices, fits, quote
+from deai.job import MAX_BID_SECONDS, ZERO_ADDRESS, ZERO_DIGEST, Address, Job, Timestamp, Wei, ramp
+from deai.result import reserved
+from deai.spec import Spec
+
+BID_SECONDS = MAX_BID_SECONDS - 20
+"""How long a bid of ours lives: less than bids may, so that clocks may differ a little."""
+
+PATIENCE_SECONDS = 10
+"""How long a market has for the award, once anyone may send it, before the agent sends it."""
+
+SEND_SECONDS = 5
+"""An award sent less than this before the bid expires would come too late."""
+
+GRACE_SECONDS = 15
+"""A bid is given up this long after it expired: its award may be mined but not seen yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What this provider agreed to when it was set up. Amounts in the token's smallest unit, times in
+    seconds.
+    """
+
+    provider: Address
+    prices: Mapping[Address, Prices]
+    """The tokens it takes, and what it asks in each."""
+    max_bond: Mapping[Address, Wei]
+    """The highest bond it locks for one job; a token that is absent: none."""
+    min_gas: Wei
+    """It bids only while it holds this much of the chain's coin: who cannot pay for a delivery loses the
+    bond.
+    """
+    deliver_margin: int
+    """For staging checks, collecting and publishing, on top of a job's own `max_seconds`."""
+    award_margin: int
+    """A job whose `award_by` is nearer than this is not staged."""
+    max_challenge_seconds: int
+    """The longest it waits for its pay."""
+    max_fee_bps: int
+    """The highest part of the price for the matcher, in 1/10,000."""
+    max_inputs: int
+    confirmations: int
+    """The base of `confirmations`."""
+    confirm_unit: Mapping[Address, Wei]
+    """The unit of `confirmations`, per token."""
+    withdraw_above: Mapping[Address, Wei]
+    withdraw_to: Address
+    slots: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What there is for one more job. Amounts in the token's smallest unit."""
+
+    capacity: Capacity
+    bond: Wei
+    """The provider's balance in the escrow that no other bid of its own counts on."""
+    funds: Wei
+    """The submitter's balance in the escrow that no other job of its own, staged here, counts on."""
+    gas: Wei
+    """What the provider holds of the chain's coin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why there is no bid."""
+
+    reason: str
+
+
+def bid(job: Job, spec: Spec, rules: Rules, room: Room, now: Timestamp) -> Wei | Refusal:
+    """The price to bid for the whole job, in the token's smallest unit, or why not.
+
+    The price is `ask.quote`, and never above what the job's ramp allows now.
+    """
+    reason = _unserved(job, rules) or _untimely(job, spec, rules, now) or _unfit(job, spec, rules, room)
+    if reason:
+        return Refusal(reason)
+    price = quote(rules.prices[job.token], spec.resources, spec.max_seconds)
+    allowed = ramp(job, now)
+    if price > job.price_cap:
+        return Refusal(f"price: {price} asked, the job's cap is {job.price_cap}")
+    if price > allowed:
+        return Refusal(f"price: {price} asked, the job's ramp allows {allowed} now")
+    if price > room.funds:
+        return Refusal(f"submitter: has {room.funds} in the escrow for it, the price is {price}")
+    return price
+
+
+def _unserved(job: Job, rules: Rules) -> str | None:
+    if job.token not in rules.prices:
+        return f"token: {job.token} is not one this provider takes"
+    if job.submitter == rules.provider:
+        return "submitter: is this provider"
+    if job.arbiter != ZERO_ADDRESS or job.arbiter_data != ZERO_DIGEST or job.ruling_seconds:
+        return f"arbiter: {job.arbiter} is not one this provider knows"
+    if job.epoch:
+        return f"epoch: {job.epoch} is not served yet"
+    if job.matcher_fee_bps > rules.max_fee_bps:
+        return f"matcher_fee_bps: {job.matcher_fee_bps}, this provider gives at most {rules.max_fee_bps}"
+    return None
+
+
+def _untimely(job: Job, spec: Spec, rules: Rules, now: Timestamp) -> str | None:
+    needed = spec.max_seconds + rules.deliver_margin
+    if job.deliver_seconds < needed:
+        return f"deliver_seconds: {job.deliver_seconds}, {needed} needed for {spec.max_seconds} s of work"
+    if job.award_by - now < rules.award_margin:
+        return f"award_by: {job.award_by - now} s away, this provider needs {rules.award_margin}"
+    if job.challenge_seconds > rules.max_challenge_seconds:
+        return f"challenge_seconds: {job.challenge_seconds}, at most {rules.max_challenge_seconds} served"
+    return None
+
+
+def _unfit(job: Job, spec: Spec, rules: Rules, room: Room) -> str | None:
+    if spec.cid().digest != job.spec:
+        return "spec: is not the one the job names"
+    if spec.image.cid is None and spec.image.digest is None:
+        return "image: has neither a cid nor a digest"
+    if reserved(spec.output_path):
+        return f"output_path: {spec.output_path} is where the exit record or the log goes"
+    if len(spec.inputs) > rules.max_inputs:
+        return f"inputs: {len(spec.inputs)}, this provider takes at most {rules.max_inputs}"
+    lacks = fits(spec.resources, room.capacity)
+    if lacks:
+        return f"resources: {lacks}"
+    limit = rules.max_bond.get(job.token, Wei(0))
+    if job.bond > limit:
+        return f"bond: {job.bond}, this provider locks at most {limit}"
+    if job.bond > room.bond:
+        return f"bond: {job.bond}, this provider has {room.bond} free in the escrow"
+    if room.gas < rules.min_gas:
+        return f"gas: {room.gas} of the chain's coin, {rules.min_gas} needed to deliver safely"
+    return None
+
+
+def bid_expiry(now: Timestamp) -> Timestamp:
+    """When a bid signed now expires."""
+    return Timestamp(now + BID_SECONDS)
+
+
+def may_award(job: Job, signed_at: Timestamp, expires_at: Timestamp, now: Timestamp) -> bool:
+    """Whether the agent itself should send the award of its bid: anyone may, the market had its time, and
+    it still fits.
+    """
+    patient = now >= max(job.open_at, signed_at) + PATIENCE_SECONDS
+    return patient and now < min(job.award_by, expires_at) - SEND_SECONDS
+
+
+def hopeless(expires_at: Timestamp, now: Timestamp) -> bool:
+    """Whether a bid that expires at `expires_at` is surely not awarded any more, as no award was seen until
+    now.
+    """
+    return now >= expires_at + GRACE_SECONDS
+
+
+def confirmations(base: int, value: Wei, unit: Wei) -> int:
+    """How many blocks must stand on an event's block before the agent acts on it, when `value` is at stake.
+
+    `base`, and once more for each doubling of the value from one `unit` on: who would undo an award worth
+    twice as much spends more blocks on it. A base of zero says that the chain never undoes a block.
+    """
+    return base * (1 + (value // unit).bit_length())
+
+
+def withdrawal(balance: Wei, above: Wei, kept: Wei) -> Wei:
+    """How much to take out of the escrow: nothing until the balance exceeds `above`, then all but `kept`,
+    which the next bonds need.
+    """
+    return Wei(max(0, balance - kept)) if balance > above else Wei(0)
