@@ -41,7 +41,7 @@ class Cid:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads CIDv1 in base32 and CIDv0 (`Qm…`). Raises BadField for anything else, non-canonical spellings included."""
+        """Reads CIDv1 in base32 and CIDv0 (`Qm…`). Raises BadField for all else, odd spellings included."""
         if len(text) > _MAX_TEXT:
             raise BadField("cid", text[:_MAX_TEXT] + "…", "is too long for a CID")
         if text.startswith("Qm") and len(text) == 46:
@@ -78,7 +78,9 @@ class Cid:
         return "b" + base64.b32encode(bytes(self)).decode().rstrip("=").lower()
 
     def v0(self) -> str:
-        """The CIDv0 spelling of a dag-pb CID."""
+        """The CIDv0 spelling of a dag-pb CID. Raises BadField for a raw one, which has none."""
+        if self.codec is not Codec.DAG_PB:
+            raise BadField("cid", str(self), "has no CIDv0, as it is not dag-pb")
         number, text = int.from_bytes(_SHA2_256 + self.digest), ""
         while number:
             number, rest = divmod(number, 58)

@@ -1,4 +1,4 @@
-"""Port: content by CID. Blocks are keyed by their multihash, so one block answers to its CIDv0 and its CIDv1."""
+"""Port: content by CID. Blocks are keyed by multihash: one block answers to its CIDv0 and its CIDv1."""
 
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
@@ -14,7 +14,7 @@ class Block(NamedTuple):
 
 
 class Store(Protocol):
-    """Blocks in and out. An implementation verifies what it reads: `get` never returns bytes that do not hash to the CID."""
+    """Blocks in and out. `get` verifies what it reads: it never returns bytes that do not hash to the CID."""
 
     def put(self, blocks: Iterable[Block]) -> None:
         """Keeps the blocks, durably, before it returns. Putting a block twice is harmless.
