@@ -58,7 +58,9 @@ class Ask(_Strict):
 
     def canonical(self) -> bytes:
         """The one spelling of this ask: JSON with sorted keys, no spaces, UTF-8."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        return json.dumps(
+            self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        ).encode()
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
@@ -89,7 +91,9 @@ def fits(resources: Resources, free: Capacity) -> str | None:
             return f"{name}: wants {wanted}, {there} free"
     fitting = [gpu for gpu in free.gpus if _gpu_fits(resources, gpu)]
     if len(fitting) < resources.gpus:
-        wanted_gpu = " ".join(filter(None, (resources.gpu_model, f"{resources.vram_mib} MiB" if resources.vram_mib else "")))
+        wanted_gpu = " ".join(
+            filter(None, (resources.gpu_model, f"{resources.vram_mib} MiB" if resources.vram_mib else ""))
+        )
         return f"gpus: wants {resources.gpus} {wanted_gpu}".rstrip() + f", {len(fitting)} free"
     return None
 

@@ -153,7 +153,9 @@ class Chain(Protocol):
 
     def cancel(self, signer: LocalAccount, job: Job) -> Receipt: ...
 
-    def award(self, signer: LocalAccount, job: Job, job_signature: bytes, bid: Bid, bid_signature: bytes) -> Receipt:
+    def award(
+        self, signer: LocalAccount, job: Job, job_signature: bytes, bid: Bid, bid_signature: bytes
+    ) -> Receipt:
         """Joins job and bid. An empty signature stands for a job posted, or a bid placed, on chain."""
 
     def deliver(self, signer: LocalAccount, job: JobId, terms: Terms, result: bytes) -> Receipt: ...

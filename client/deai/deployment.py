@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from eth_utils.address import is_checksum_address
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from deai.errors import BadField
 from deai.job import Address, Wei
@@ -33,7 +33,9 @@ class Token(BaseModel):
     def amount(self, text: str, field: str = "amount") -> Wei:
         """`"2.50"` in the token's smallest unit, exactly. Raises BadField for anything but a plain decimal that fits."""
         whole, _, part = text.partition(".")
-        if not (whole.isascii() and whole.isdigit() and (part == "" or part.isascii() and part.isdigit())) or text.endswith("."):
+        if not (
+            whole.isascii() and whole.isdigit() and (part == "" or (part.isascii() and part.isdigit()))
+        ) or text.endswith("."):
             raise BadField(field, text, "is a plain decimal number such as 250 or 2.5")
         if len(part) > self.decimals:
             raise BadField(field, text, f"{self.symbol} has {self.decimals} decimals")

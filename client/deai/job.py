@@ -151,7 +151,10 @@ def ramp(job: Job, now: Timestamp) -> Wei:
         return job.price_start
     if now >= job.award_by:
         return job.price_cap
-    return Wei(job.price_start + (job.price_cap - job.price_start) * (now - job.open_at) // (job.award_by - job.open_at))
+    return Wei(
+        job.price_start
+        + (job.price_cap - job.price_start) * (now - job.open_at) // (job.award_by - job.open_at)
+    )
 
 
 def fee(job: Job, price: Wei) -> Wei:

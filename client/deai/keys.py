@@ -19,13 +19,16 @@ def new(folder: Path, name: str, password: str) -> Address:
     return Address(account.address)
 
 
-def save(account: LocalAccount, folder: Path, name: str, password: str) -> Path:
-    """Keeps `account`, encrypted with `password`, as `folder/<name>.json`. Never overwrites."""
+def save(account: LocalAccount, folder: Path, name: str, password: str, *, light: bool = False) -> Path:
+    """Keeps `account`, encrypted with `password`, as `folder/<name>.json`. Never overwrites.
+
+    `light` makes it open quickly, and so be guessed quickly: only for keys that everybody knows anyhow.
+    """
     if not name or not name.replace("-", "").replace("_", "").isalnum():
         raise BadField("key", name, "is a name of letters, digits, - and _")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    text = json.dumps(account.encrypt(password))
+    text = json.dumps(account.encrypt(password, iterations=2 if light else None))
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
@@ -57,5 +60,7 @@ def unlock(path: Path, password: str) -> LocalAccount:
     try:
         account: LocalAccount = Account.from_key(Account.decrypt(text, password))
     except (ValueError, KeyError, TypeError) as error:
-        raise KeyUnusable(f"key {path}: does not open with this password, or is not a keystore file") from error
+        raise KeyUnusable(
+            f"key {path}: does not open with this password, or is not a keystore file"
+        ) from error
     return account

@@ -1,7 +1,7 @@
 """Settings: one frozen object per process, read once from the environment; all that is missing is reported together."""
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import platformdirs
 from pydantic import Field, ValidationError
@@ -12,21 +12,13 @@ from deai.errors import WrongRequest
 S = TypeVar("S", bound=BaseSettings)
 
 
-class Settings(BaseSettings):
-    """What `deai` needs to know. Each is an environment variable: `DEAI_RPC`, `DEAI_MARKET`, and so on."""
+class HomeSettings(BaseSettings):
+    """Where this user's own things are."""
 
     model_config = SettingsConfigDict(env_prefix="DEAI_", frozen=True)
 
-    rpc: str
-    """The URL of a chain's node (JSON-RPC)."""
-    deployment: Path
-    """The deployment file: chain id, escrow, tokens."""
-    market: str
-    """The URL of a market."""
-    store: Path
-    """The folder of the content store."""
     home: Path = Field(default_factory=lambda: platformdirs.user_data_path("deai"))
-    """Where keys, and copies of what was signed, are kept."""
+    """Keys, copies of what was signed, and names given to images."""
     key: str = "default"
     """The name of the key to sign with, as in `deai keys list`."""
     password_file: Path | None = None
@@ -38,10 +30,37 @@ class Settings(BaseSettings):
         return self.home / "keys"
 
 
-def load(settings: type[S]) -> S:
-    """Reads the settings from the environment. Raises WrongRequest that names every variable that is missing or wrong."""
+class ChainSettings(BaseSettings):
+    """What an auditor needs: a node and the escrow's place."""
+
+    model_config = SettingsConfigDict(env_prefix="DEAI_", frozen=True)
+
+    rpc: str
+    """The URL of a chain's node (JSON-RPC)."""
+    deployment: Path
+    """The deployment file: chain id, escrow, tokens."""
+
+
+class StoreSettings(BaseSettings):
+    """Where content is."""
+
+    model_config = SettingsConfigDict(env_prefix="DEAI_", frozen=True)
+
+    store: Path
+    """The folder of the content store."""
+
+
+class Settings(HomeSettings, ChainSettings, StoreSettings):
+    """All that a submitter needs. Each is an environment variable: `DEAI_RPC`, `DEAI_MARKET`, and so on."""
+
+    market: str
+    """The URL of a market."""
+
+
+def load(settings: type[S], **given: Any) -> S:
+    """Reads the settings from the environment; what is `given` goes before. Raises WrongRequest that names every variable that is missing or wrong."""
     try:
-        return settings()
+        return settings(**given)
     except ValidationError as error:
         prefix = settings.model_config.get("env_prefix", "")
         problems = [

@@ -1,0 +1,120 @@
+"""A job as a person writes it: the flags of `deai submit job`, or the same words in a YAML file. Pure but for reading the file."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from deai.errors import BadField
+from deai.profiles import nearest
+from deai.spec import bad_field
+
+_DURATION = re.compile(r"(\d+)\s*([smhd]?)", re.IGNORECASE)
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def seconds(text: str, field: str) -> int:
+    """`"90"`, `"90s"`, `"30m"`, `"2h"`, `"1d"` in seconds. Raises BadField."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise BadField(field, text, "is a duration such as 90s, 30m or 2h")
+    return int(match[1]) * _SECONDS[match[2].lower()]
+
+
+def _text(value: object) -> object:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("https", "http") or not parts.hostname or not text.isprintable():
+        raise ValueError("is an https:// or http:// URL")
+    return text
+
+
+def _command(value: object) -> object:
+    return tuple(shlex.split(value)) if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+
+
+class JobFile(BaseModel):
+    """What `deai submit job` takes. Sizes, durations and amounts are text as people write it: `80GiB`, `2h`, `2.5`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    docker_image: str
+    """An image archive's CID, `name@sha256:…`, or a name given by `deai add --image NAME`."""
+    payment_token: str
+    payment_amount: Text
+    """The most the job may cost: the cap of its price ramp."""
+    compute_profile: str | None = None
+    input_script_cid: str | None = None
+    input_data_cid: str | None = None
+    command: Annotated[tuple[str, ...], BeforeValidator(_command)] | None = None
+    env: dict[str, Text] = Field(default_factory=dict)
+    output_storage: Literal["ipfs"] = "ipfs"
+    output_path: str = "/"
+    callback_url: Annotated[str, AfterValidator(_url), Field(max_length=2_048)] | None = None
+    timeout: Text = "1h"
+    """The run's own time; it is stopped then, and delivered as timed out."""
+    gpus: int | None = None
+    gpu: str | None = None
+    vram: Text | None = None
+    cpu: Text | None = None
+    memory: Text | None = None
+    disk: Text | None = None
+    bond: Text = "0"
+    """What the provider must lock, and loses if it does not deliver."""
+    award_within: Text = "1h"
+    """How long the job stays open for awards; the price ramp rises over this time."""
+    window: Text = "1h"
+    """How long after the delivery the payment waits for an approval before anyone may settle."""
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> Self:
+        """From flags or a file's mapping. Raises BadField that names the field and, for a mistyped one, the nearest."""
+        for key, value in values.items():
+            if key not in cls.model_fields:
+                raise BadField(
+                    key, value, f"is no field of a job; {nearest(str(key), list(cls.model_fields))}"
+                )
+        for key, field in cls.model_fields.items():
+            if field.is_required() and values.get(key) is None:
+                raise BadField(
+                    key, None, f"is missing; give --{key.replace('_', '-')} or `{key}:` in the job file"
+                )
+        try:
+            return cls.model_validate({key: value for key, value in values.items() if value is not None})
+        except ValidationError as error:
+            raise bad_field("job", error) from error
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """The resources that were given one by one, in the words of a profile."""
+        given = {
+            "cpus": self.cpu,
+            "memory": self.memory,
+            "disk": self.disk,
+            "gpus": self.gpus,
+            "gpu": self.gpu,
+            "vram": self.vram,
+        }
+        return {key: value for key, value in given.items() if value is not None}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML job file. Raises BadField."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadField("file", str(path), f"cannot be read as YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise BadField("file", str(path), "is a mapping of a job's fields to values")
+    return values

@@ -1,0 +1,186 @@
+"""What a person gets for a wrong request, or for a part that is down: one line, an exit code, and nothing half done."""
+
+from pathlib import Path
+
+import pytest
+from deai.localnet import Localnet, free_port
+from deai.submitter import Submitter
+
+from tests.journeys.users import Cli, Jobs
+
+GOOD_CID = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
+WRONG, UNAVAILABLE = 2, 3
+
+
+@pytest.fixture
+def flags(cli: Cli, image: str, tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "script.py").write_text("print(1)")
+    return {
+        "--name": "bad input",
+        "--docker-image": image,
+        "--input-script-cid": cli.json("add", tmp_path / "script.py")["cid"],
+        "--payment-token": "DAI",
+        "--payment-amount": "5",
+        "--memory": "64MiB",
+    }
+
+
+def submit(cli: Cli, flags: dict[str, str], *more: object) -> tuple[int, str]:
+    words = [word for pair in flags.items() for word in pair]
+    done = cli.run("submit", "job", *words, "--yes", *more)
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.returncode, lines[0]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "code", "words"),
+    [
+        ("--input-script-cid", "QmNotACid", WRONG, ["input_script_cid", "QmNotACid"]),
+        (
+            "--input-data-cid",
+            "bafybeihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvykuX",
+            WRONG,
+            ["input_data_cid"],
+        ),
+        ("--input-data-cid", GOOD_CID, UNAVAILABLE, ["input_data_cid", GOOD_CID, "deai add"]),
+        ("--payment-token", "DOGE", WRONG, ["payment_token", "DOGE", "DAI"]),
+        ("--payment-amount", "1000000", WRONG, ["payment_amount", "1000000 DAI", "deai deposit"]),
+        ("--payment-amount", "0", WRONG, ["payment_amount"]),
+        ("--payment-amount", "-1", WRONG, ["payment_amount", "-1"]),
+        ("--payment-amount", "1e3", WRONG, ["payment_amount", "1e3"]),
+        ("--docker-image", "ubuntu:latest", WRONG, ["docker_image", "ubuntu:latest", "deai add"]),
+        ("--docker-image", GOOD_CID, UNAVAILABLE, ["docker_image", GOOD_CID]),
+        ("--compute-profile", "gpu-a100-80gb-hihg", WRONG, ["compute_profile", "gpu-a100-80gb-high"]),
+        ("--output-storage", "s3", WRONG, ["output_storage", "s3"]),
+        ("--output-path", "../etc", WRONG, ["output_path", "../etc"]),
+        ("--callback-url", "ftp://example.org", WRONG, ["callback_url", "ftp://example.org"]),
+        ("--timeout", "soon", WRONG, ["timeout", "soon"]),
+        ("--memory", "lots", WRONG, ["memory", "lots"]),
+        ("--env", "NOVALUE", WRONG, ["env", "NOVALUE"]),
+    ],
+)
+def test_a_wrong_flag_is_named_and_nothing_is_signed(
+    cli: Cli, submitter: Submitter, flags: dict[str, str], flag: str, value: str, code: int, words: list[str]
+) -> None:
+    before = submitter.home.orders()
+
+    got, line = submit(cli, flags | {flag: value})
+
+    assert got == code, line
+    assert all(word in line for word in words), line
+    assert submitter.home.orders() == before
+
+
+def test_a_job_file_with_an_unknown_field_names_the_nearest(
+    cli: Cli, flags: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "job.yaml").write_text("payment_amout: 5\n")
+
+    code, line = submit(cli, flags, "-f", tmp_path / "job.yaml")
+
+    assert code == WRONG
+    assert "payment_amout" in line
+    assert "payment_amount" in line
+
+
+def test_flags_override_the_job_file(cli: Cli, flags: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text("payment_amount: 1000000\ncompute_profile: gpu-a100-80gb-high\n")
+    words = [word for pair in flags.items() for word in pair]
+
+    submitted = cli.json("submit", "job", *words, "-f", tmp_path / "job.yaml", "--yes")
+
+    assert int(submitted["price_cap"]) == 5 * 10**18
+    cli.json("cancel", submitted["job"])
+
+
+def test_no_at_the_question_signs_nothing(cli: Cli, submitter: Submitter, flags: dict[str, str]) -> None:
+    before = submitter.home.orders()
+
+    done = cli.run("submit", "job", *[word for pair in flags.items() for word in pair], stdin="n\n")
+
+    assert done.returncode == WRONG
+    assert "Proceed? [Y/n]" in done.stdout
+    assert "5 DAI" in done.stdout
+    assert submitter.home.orders() == before
+
+
+def test_a_key_that_does_not_open(cli: Cli, flags: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("wrong")
+
+    code, line = submit(cli.but(password_file=tmp_path / "password"), flags)
+    assert code == WRONG
+    assert "submitter.json" in line
+
+    code, line = submit(cli.but(key="nobody"), flags)
+    assert code == WRONG
+    assert "nobody.json" in line
+
+
+@pytest.mark.parametrize("part", ["rpc", "market"])
+def test_a_dead_part_is_named_and_may_be_tried_again(cli: Cli, flags: dict[str, str], part: str) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+
+    code, line = submit(cli.but(**{part: url}), flags)
+
+    assert code == UNAVAILABLE
+    assert url in line
+
+
+def test_a_dead_store_is_named(cli: Cli, flags: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+
+    code, line = submit(cli.but(store=tmp_path / "file"), flags)
+
+    assert code == UNAVAILABLE
+    assert str(tmp_path / "file") in line
+
+
+def test_all_missing_settings_are_named_at_once(cli: Cli, flags: dict[str, str]) -> None:
+    code, line = submit(Cli({}), flags)
+
+    assert code == WRONG
+    assert all(name in line for name in ("DEAI_RPC", "DEAI_MARKET", "DEAI_STORE", "DEAI_DEPLOYMENT"))
+
+
+def test_a_dead_docker_engine_stops_the_agent_with_one_line(net: Localnet, tmp_path: Path) -> None:
+    import os
+    import subprocess
+    import sys
+
+    environment = net.provider_environment() | {
+        "DOCKER_HOST": f"unix://{tmp_path}/no.sock",
+        "DEAI_PROVIDER_WORK": str(tmp_path / "work"),
+    }
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("deai-provider")), "run"],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.returncode == UNAVAILABLE
+    assert "Traceback" not in done.stderr
+    assert "no.sock" in done.stderr
+
+
+def test_an_image_that_cannot_be_had_is_refused_before_any_bid(
+    cli: Cli, submitter: Submitter, jobs: Jobs, tmp_path: Path
+) -> None:
+    """An archive that is not an image: the agent finds out while it stages, before money moves."""
+    (tmp_path / "image.tar").write_bytes(b"this is no archive" * 1000)
+    cid = cli.json("add", tmp_path / "image.tar")["cid"]
+    token = submitter.deployment.token("DAI").address
+    before = submitter.chain.balance(token, submitter.address)
+
+    job = jobs.submit("print(1)", docker_image=cid)
+
+    for _ in range(60):
+        if submitter.view(job).note:
+            break
+    assert submitter.chain.state(job)[0].name == "UNKNOWN"
+    assert submitter.chain.balance(token, submitter.address) == before
+    cli.json("cancel", job)

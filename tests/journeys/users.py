@@ -1,0 +1,70 @@
+"""The command line and the SDK as their users run them."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deai import unixfs
+from deai.job import JobId
+from deai.job_file import JobFile
+from deai.submitter import Submitter
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGE = "huggingface/transformers-pytorch-gpu:4.25.1-cuda11.6"
+
+
+@dataclass
+class Cli:
+    """`deai` as a user runs it: a process of its own, settings from the environment."""
+
+    environment: dict[str, str]
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *args: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(Path(sys.executable).with_name("deai")), *(str(arg) for arg in args)],
+            env={**os.environ, **self.environment, **self.extra},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    def json(self, *args: object) -> Any:
+        """Runs a command that must succeed, and returns its last line's JSON."""
+        done = self.run(*args, "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def but(self, **variables: object) -> "Cli":
+        """The same with some settings changed."""
+        return Cli(
+            self.environment, {f"DEAI_{name.upper()}": str(value) for name, value in variables.items()}
+        )
+
+
+@dataclass
+class Jobs:
+    """Submits jobs by the SDK."""
+
+    submitter: Submitter
+    image: str
+
+    def submit(self, script: str, **fields: Any) -> JobId:
+        cid = unixfs.add_bytes(script.encode(), self.submitter.store)
+        values: dict[str, Any] = {
+            "name": "journey",
+            "docker_image": self.image,
+            "input_script_cid": str(cid),
+            "payment_token": "DAI",
+            "payment_amount": "5",
+            "memory": "128MiB",
+            "disk": "64MiB",
+            "timeout": "60s",
+        }
+        return self.submitter.submit(self.submitter.draft(JobFile.parse({**values, **fields})))
