@@ -186,6 +186,8 @@ class Escrow:
         job_id = signing.job_id(job, self.domain)
         state = self._allowed(job_id, Action.AWARD)
         if state is JobState.UNKNOWN:
+            if not job_signature:
+                raise errors.WrongState(job_id, state)
             self._signed_job(job_id, job, job_signature)
         _well_formed(job)
         if call.now >= job.award_by:
@@ -295,7 +297,6 @@ def _short_lived(bid: Bid, now: Timestamp) -> None:
 
 def _well_formed(job: Job) -> None:
     for field, wrong in (
-        ("submitter", job.submitter == ZERO_ADDRESS),
         ("priceStart", job.price_start > job.price_cap),
         ("openAt", job.open_at >= job.award_by),
         ("deliverSeconds", job.deliver_seconds == 0),

@@ -112,7 +112,7 @@ class MemoryChain:
             self._failures.append((error, applied))
 
     def reorg(self, depth: int) -> None:
-        """Replaces the last `depth` blocks by empty ones: heights stay, hashes change, transactions vanish."""
+        """Replaces the last `depth` blocks by empty ones; their hashes change, their transactions vanish."""
         with self._lock:
             if not 0 < depth < len(self._mined):
                 raise ValueError(f"depth {depth}: of {len(self._mined)} blocks, the first one stays")
@@ -150,7 +150,10 @@ class MemoryChain:
 
     def token_balance(self, token: Address, account: Address) -> Wei:
         with self._call():
-            return Wei(self._mined[-1].after.held.get(token, {}).get(account, 0))
+            held = self._mined[-1].after.held
+            if token not in held:
+                raise errors.NoToken(token)
+            return Wei(held[token].get(account, 0))
 
     def gas_balance(self, account: Address) -> Wei:
         with self._call():

@@ -1,0 +1,148 @@
+"""A real chain for tests: one Anvil and one escrow per session, rolled back after each test; and the model beside it."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from eth_account.signers.local import LocalAccount
+from eth_utils.crypto import keccak
+
+from deai.chain import Chain
+from deai.deployment import Deployment
+from deai.errors import ChainUnavailable
+from deai.job import Address, JobId, Timestamp, Wei
+from deai.localnet import Program, anvil_binary, free_port, local_account
+from deai.testing import DAI, MemoryChain
+from deai.web3_chain import Web3Chain
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+START = Timestamp(2_000_000_000)
+"""The chain's time when a test begins: ahead of any wall clock, so that nothing depends on one."""
+
+RICH = Wei(10**24)
+"""What each account of the cast holds of DAI outside the escrow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """The parties, by Anvil's well-known keys."""
+
+    submitter: LocalAccount
+    provider: LocalAccount
+    matcher: LocalAccount
+    stranger: LocalAccount
+
+    def all(self) -> tuple[LocalAccount, ...]:
+        """Everybody."""
+        return (self.submitter, self.provider, self.matcher, self.stranger)
+
+
+CAST = Cast(*(local_account(index) for index in range(1, 5)))
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node's JSON-RPC, the part that only tests may use."""
+
+    rpc: str
+
+    def __call__(self, method: str, *params: object) -> Any:
+        """The result. Raises ChainUnavailable with the node's complaint."""
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+        request = urllib.request.Request(self.rpc, body, {"Content-Type": "application/json"})  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+                answer = json.load(response)
+        except OSError as error:
+            raise ChainUnavailable(str(error)) from error
+        if "error" in answer:
+            raise ChainUnavailable(f"{method}: {answer['error']}")
+        return answer["result"]
+
+    def send(self, sender: str, to: str, signature: str, *words: str | int) -> None:
+        """A transaction by one of the node's own accounts, or by one it may impersonate; static arguments only."""
+        parts = (bytes.fromhex(word[2:]).rjust(32, b"\0") if isinstance(word, str) else word.to_bytes(32) for word in words)
+        data = "0x" + (keccak(text=signature)[:4] + b"".join(parts)).hex()
+        self.mined({"from": sender, "to": to, "data": data})
+
+    def mined(self, transaction: dict[str, str]) -> dict[str, Any]:
+        """The receipt of a transaction by one of the node's own accounts."""
+        tx = self("eth_sendTransaction", transaction)
+        while (receipt := self("eth_getTransactionReceipt", tx)) is None:
+            time.sleep(0.002)
+        if receipt["status"] != "0x1":
+            raise ChainUnavailable(f"{transaction}: reverted")
+        found: dict[str, Any] = receipt
+        return found
+
+
+class Ground(Protocol):
+    """A chain on which a test stands, with a hand on its clock."""
+
+    chain: Chain
+    deployment: Deployment
+
+    def at(self, time: int) -> None:
+        """The next transaction's block has this time."""
+
+    def mine(self, blocks: int = 1) -> None:
+        """Mines empty blocks."""
+
+    def mint(self, account: Address, amount: Wei) -> None:
+        """Gives DAI."""
+
+    def reorg(self, depth: int) -> None:
+        """Replaces the last `depth` blocks by empty ones."""
+
+    def open_node(self) -> None:
+        """Lets the model's next call fail as if the node were gone; nothing on a real node."""
+
+
+class MemoryGround:
+    """The model, rich cast included."""
+
+    def __init__(self) -> None:
+        self.chain = MemoryChain(now=START)
+        self.deployment = self.chain.deployment()
+        for account in CAST.all():
+            self.mint(Address(account.address), RICH)
+
+    def at(self, time: int) -> None:
+        self.chain.now = Timestamp(time)
+
+    def mine(self, blocks: int = 1) -> None:
+        self.chain.mine(blocks)
+
+    def mint(self, account: Address, amount: Wei) -> None:
+        self.chain.mint(DAI.address, account, amount)
+
+    def reorg(self, depth: int) -> None:
+        self.chain.reorg(depth)
+
+
+class AnvilGround:
+    """The contract on Anvil."""
+
+    def __init__(self, node: Node, deployment: Deployment) -> None:
+        self.node, self.deployment = node, deployment
+        self.chain = Web3Chain(node.rpc, deployment)
+
+    def at(self, time: int) -> None:
+        self.node("evm_setNextBlockTimestamp", time)
+
+    def mine(self, blocks: int = 1) -> None:
+        self.node("anvil_mine", hex(blocks))
+
+    def mint(self, account: Address, amount: Wei) -> None:
+        minter = local_account(0).address
+        self.node.send(minter, self.deployment.token("DAI").address, "mint(address,uint256)", account, amount)
+
+    def reorg(self, depth: int) -> None:
+        self.node("anvil_reorg", depth, [])
