@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 
-import image as builder
 import pytest
+
+import image as builder
 from deai.home import Home
 from deai.keys import unlock
 from deai.local_store import LocalStore
 from deai.localnet import Localnet
 from deai.market_api import MarketApi
 from deai.submitter import Submitter
-
 from tests.journeys.users import IMAGE, ROOT, Cli, Jobs
 
 

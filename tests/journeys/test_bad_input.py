@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+
 from deai.localnet import Localnet, free_port
 from deai.submitter import Submitter
-
 from tests.journeys.users import Cli, Jobs
 
 GOOD_CID = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"

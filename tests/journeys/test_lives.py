@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from deai.job import Address, JobState, Outcome
 from deai.localnet import Localnet
 from deai.submitter import Submitter
-
 from tests.journeys.users import IMAGE, Cli, Jobs
 
 PATIENCE = 60.0
@@ -172,6 +172,7 @@ def test_a_script_that_fails_is_delivered_as_such(
     submitter.wait(job, JobState.DELIVERED, timeout=PATIENCE)
 
     result = submitter.results(job, tmp_path / "out")
+    assert result.exit_record is not None
     record = result.exit_record.model_dump()
 
     assert {key: record[key] for key in expected} == expected
