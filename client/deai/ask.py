@@ -89,7 +89,7 @@ def fits(resources: Resources, free: Capacity) -> str | None:
         wanted, there = getattr(resources, name), getattr(free, name)
         if wanted > there:
             return f"{name}: wants {wanted}, {there} free"
-    fitting = [gpu for gpu in free.gpus if _gpu_fits(resources, gpu)]
+    fitting = [gpu for gpu in free.gpus if gpu_fits(resources, gpu)]
     if len(fitting) < resources.gpus:
         wanted_gpu = " ".join(
             filter(None, (resources.gpu_model, f"{resources.vram_mib} MiB" if resources.vram_mib else ""))
@@ -100,7 +100,7 @@ def fits(resources: Resources, free: Capacity) -> str | None:
 
 def without(free: Capacity, resources: Resources) -> Capacity:
     """What is left of `free` once `resources` are given away. GPUs with the least memory that fit go first."""
-    fitting = sorted((gpu for gpu in free.gpus if _gpu_fits(resources, gpu)), key=lambda gpu: gpu.vram_mib)
+    fitting = sorted((gpu for gpu in free.gpus if gpu_fits(resources, gpu)), key=lambda gpu: gpu.vram_mib)
     left = list(free.gpus)
     for gpu in fitting[: resources.gpus]:
         left.remove(gpu)
@@ -113,5 +113,6 @@ def without(free: Capacity, resources: Resources) -> Capacity:
     )
 
 
-def _gpu_fits(resources: Resources, gpu: Gpu) -> bool:
+def gpu_fits(resources: Resources, gpu: Gpu) -> bool:
+    """Whether one GPU is what the resources ask of each."""
     return gpu.vram_mib >= resources.vram_mib and (resources.gpu_model or "").lower() in gpu.model.lower()

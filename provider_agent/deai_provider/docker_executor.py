@@ -1,0 +1,488 @@
+"""The executor on a Docker engine: other people's code in a box without network, privileges or room to spread.
+
+The engine must run on this machine, share its file system, and be able to enforce the limits. A container's name is made of
+its job's id, so that a second attempt finds the first one's container.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, NotFound
+from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
+
+from deai import ask
+from deai.errors import BadContent, BadField, Bug, ContentMissing, EngineUnavailable
+from deai.job import JobId
+from deai.spec import Image, Resources
+from deai_provider import run_log, volume
+from deai_provider.executor import Run, RunState, RunStatus
+from deai_provider.hardware import Device
+from deai_provider.image_archive import ImageArchive, ImageLimits, check_config
+
+NOBODY = 65_534
+"""The user and the group that every run is."""
+MAX_LOG_BYTES = 16 << 20
+"""What is kept of each run's output."""
+
+_MIB = 1 << 20
+_JOB, _AGENT, _GPUS = "deai.job", "deai.agent", "deai.gpus"
+_TAG = "deai.local/image"
+_MAX_PIDS = 4_096
+_MAX_FILES = 8_192
+"""Open files of each process. Low enough for an engine that was started with little itself."""
+_INODES_PER_MIB = 64
+_CALL_SECONDS, _LOAD_SECONDS, _STOP_SECONDS, _DRAIN_SECONDS = 60, 3_600, 5, 5
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_INIT = "/sbin/docker-init"
+_SCRATCH = "/tmp"  # noqa: S108 - inside the container
+_log = logging.getLogger(__name__)
+
+
+class DockerExecutor:
+    """Runs jobs in containers of the engine at `base_url` (default: `DOCKER_HOST`, else the local socket).
+
+    Keeps the runs' volumes and logs in `work`. `agent` tells this agent's containers from another's on the same engine;
+    `runtime` is the engine's name for the OCI runtime; `devices` are the GPUs it may give to runs. Raises EngineUnavailable when
+    there is no engine, when the engine cannot hold a container to its limits, or when this process cannot make volumes.
+    """
+
+    def __init__(
+        self,
+        work: Path,
+        *,
+        agent: str = "deai",
+        base_url: str | None = None,
+        runtime: str = "runc",
+        devices: Sequence[Device] = (),
+        image_limits: ImageLimits | None = None,
+    ) -> None:
+        volume.check()
+        self._work = work.resolve()
+        self._agent, self._runtime, self._devices = agent, runtime, tuple(devices)
+        self._image_limits = image_limits or ImageLimits()
+        self._seccomp = json.dumps(
+            json.loads(resources.files("deai_provider").joinpath("seccomp.json").read_text())
+        )
+        self._starting, self._trying, self._following = threading.Lock(), threading.Lock(), threading.Lock()
+        self._followers: dict[JobId, threading.Thread] = {}
+        self._tried: set[str] = set()
+        where = docker.utils.kwargs_from_env() if base_url is None else {"base_url": base_url}
+        with _engine("connect to the Docker engine"):
+            self._api = docker.APIClient(version="auto", timeout=_CALL_SECONDS, **where)
+            self._slow = docker.APIClient(version="auto", timeout=_LOAD_SECONDS, **where)
+            info = self._api.info()
+        _check_engine(info, runtime)
+        self._architecture = _ARCHITECTURES.get(info["Architecture"], info["Architecture"])
+        self._cores, self._memory_mib = int(info["NCPU"]), int(info["MemTotal"]) // _MIB
+        self._work.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def stage(self, image: Image, archive: Path | None) -> str:
+        """See `executor.Executor`. Also starts a container of the image once, so that one that cannot start is refused before a bid."""
+        if image.digest is not None:
+            pinned = self._pull(image.digest)
+        elif archive is not None:
+            pinned = self._load(archive)
+        else:
+            raise Bug("an image by CID is staged from its archive")
+        self._try(pinned)
+        return pinned
+
+    def _load(self, archive: Path) -> str:
+        checked = ImageArchive.read(archive, self._image_limits)
+        if self._image(checked.id) is None:
+            pieces = checked.clean(f"{_TAG}:{checked.id.removeprefix('sha256:')}")
+            with _engine("load the image"):
+                for step in self._slow.load_image(pieces):
+                    if "error" in step:
+                        raise _load_error(str(step["error"]))
+        return self._accepted(checked.id, "")
+
+    def _pull(self, reference: str) -> str:
+        name, _, digest = reference.partition("@")
+        if self._image(reference) is None:
+            sizes: dict[str, int] = {}
+            with _engine("pull the image"):
+                try:
+                    # An empty login: the provider's own credentials are not for other people's images.
+                    steps = self._slow.pull(name, tag=digest, stream=True, decode=True, auth_config={})
+                    for step in steps:
+                        if "error" in step:
+                            raise _pull_error(reference, str(step["error"]))
+                        sizes[step.get("id", "")] = step.get("progressDetail", {}).get("total", 0)
+                        if sum(sizes.values()) > self._image_limits.bytes:
+                            raise BadContent(
+                                f"image {reference}: has more than {self._image_limits.bytes} bytes"
+                            )
+                except APIError as error:
+                    raise _pull_error(reference, str(error.explanation or error)) from error
+        return self._accepted(reference, digest)
+
+    def _accepted(self, reference: str, digest: str) -> str:
+        """The id of an image that is on the engine, once what the engine says of it fits."""
+        found = self._image(reference)
+        if found is None:
+            raise BadContent(f"image {reference}: what was loaded is another image")
+        if digest and not any(each.endswith(f"@{digest}") for each in found["RepoDigests"]):
+            raise BadContent(f"image {reference}: the engine has it under other digests")
+        if found["Architecture"] != self._architecture:
+            raise BadContent(
+                f"image {reference}: is for {found['Architecture']}, this machine is {self._architecture}"
+            )
+        check_config({"os": found["Os"], "config": found["Config"]})
+        return str(found["Id"])
+
+    def _try(self, image: str) -> None:
+        """Starts a container that does nothing from the image. An image can be made such that none starts, to burn a provider's bond."""
+        with self._trying:
+            if image in self._tried:
+                return
+            name = f"deai-trial-{self._agent}"
+            folder = self._work / "trial"
+            folder.mkdir(exist_ok=True)
+            mounts = _mounts(folder, folder)
+            with _engine("try the image"):
+                self._remove_container(name)
+                try:
+                    self._create(
+                        name, image, [_INIT, "--version"], [], mounts, Resources(), {_AGENT: self._agent}
+                    )
+                    self._api.start(name)
+                    code = self._api.wait(name)["StatusCode"]
+                except APIError as error:
+                    raise BadContent(
+                        f"image {image}: no container starts from it: {error.explanation}"
+                    ) from error
+                finally:
+                    self._remove_container(name)
+            if code != 0:
+                raise BadContent(f"image {image}: no container starts from it: exit code {code}")
+            self._tried.add(image)
+
+    def start(self, run: Run) -> None:
+        """See `executor.Executor`."""
+        name = _name(run.job)
+        with self._starting, _engine(f"start {name}"):
+            found = self._inspect(run.job)
+            if found is None:
+                self._check_room(run)
+                outputs = volume.make(self._work, run.job, run.resources.disk_mib, NOBODY)
+                gpus = self._choose_gpus(run.resources)
+                labels = {_JOB: run.job, _AGENT: self._agent, _GPUS: ",".join(gpus)}
+                mounts = _mounts(run.inputs.resolve(), outputs)
+                with _already_there():
+                    self._create(
+                        name,
+                        run.image,
+                        list(run.command),
+                        _environment(run, gpus),
+                        mounts,
+                        run.resources,
+                        labels,
+                        gpus,
+                    )
+            elif found["Config"]["Labels"].get(_AGENT) != self._agent:
+                raise EngineUnavailable(
+                    f"the container {name} is another agent's; give each agent of this engine its own jobs"
+                )
+            elif found["State"]["Status"] != "created":
+                return
+            # Mounted again here: the machine may have been restarted between create and start.
+            volume.attach(self._work, run.job)
+            self._api.start(name)
+
+    def poll(self, job: JobId) -> RunStatus:
+        """See `executor.Executor`."""
+        with _engine(f"look at {_name(job)}"):
+            found = self._inspect(job)
+        if found is None:
+            return RunStatus(state=RunState.ABSENT)
+        state = found["State"]
+        match state["Status"]:
+            case "created":
+                return RunStatus(state=RunState.CREATED)
+            case "running" | "paused" | "restarting":
+                return RunStatus(state=RunState.RUNNING, started_at=_seconds(state["StartedAt"]))
+        return RunStatus(
+            state=RunState.EXITED,
+            exit_code=int(state["ExitCode"]),
+            oom_killed=bool(state["OOMKilled"]),
+            started_at=_seconds(state["StartedAt"]),
+            finished_at=_seconds(state["FinishedAt"]),
+        )
+
+    def wait(self, job: JobId, seconds: float) -> RunStatus:
+        """See `executor.Executor`. Returns at once when nothing runs."""
+        # docker-py reports a time that is over as a connection error; poll tells the two apart.
+        with (
+            suppress(requests.exceptions.ConnectionError, requests.exceptions.Timeout, NotFound),
+            _engine("wait"),
+        ):
+            self._api.wait(_name(job), timeout=max(seconds, 0.001))
+        return self.poll(job)
+
+    def logs(self, job: JobId, offset: int) -> bytes:
+        """See `executor.Executor`. At most `MAX_LOG_BYTES` in all, and then a line that says so."""
+        state = self.poll(job).state
+        if state in (RunState.RUNNING, RunState.EXITED):
+            follower = self._follower(job)
+            if state is RunState.EXITED:
+                follower.join(_DRAIN_SECONDS)
+        return run_log.read(self._log_path(job), offset)
+
+    def stop(self, job: JobId) -> None:
+        """See `executor.Executor`."""
+        with suppress(NotFound), _engine(f"stop {_name(job)}"):
+            self._api.stop(_name(job), timeout=_STOP_SECONDS)
+
+    def outputs(self, job: JobId) -> Path:
+        """See `executor.Executor`. Raises EngineUnavailable if the job has no volume here."""
+        return volume.attach(self._work, job)
+
+    def remove(self, job: JobId) -> None:
+        """See `executor.Executor`."""
+        with _engine(f"remove {_name(job)}"):
+            self._remove_container(_name(job))
+        with self._following:
+            follower = self._followers.pop(job, None)
+        if follower is not None:
+            follower.join(_DRAIN_SECONDS)
+        self._log_path(job).unlink(missing_ok=True)
+        volume.delete(self._work, job)
+
+    def adopt(self) -> list[JobId]:
+        """See `executor.Executor`. Only what this agent's name is on counts."""
+        with _engine("list containers"):
+            containers = self._api.containers(all=True, filters={"label": [_JOB, f"{_AGENT}={self._agent}"]})
+        jobs = {JobId(each["Labels"][_JOB]) for each in containers}
+        jobs.update(volume.existing(self._work))
+        return sorted(jobs)
+
+    def _create(
+        self,
+        name: str,
+        image: str,
+        command: list[str],
+        environment: list[str],
+        mounts: list[Mount],
+        limits: Resources,
+        labels: dict[str, str],
+        gpus: Sequence[str] = (),
+    ) -> None:
+        # /tmp and /dev/shm are memory, and count as the run's: neither may take more than half of it.
+        half_mib = max(1, limits.memory_mib // 2)
+        scratch_mib = min(half_mib, limits.disk_mib)
+        gpu_request = [DeviceRequest(device_ids=list(gpus), capabilities=[["gpu"]])] if gpus else None
+        host_config = self._api.create_host_config(
+            network_mode="none",
+            ipc_mode="private",
+            cgroupns="private",
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges:true", f"seccomp={self._seccomp}"],
+            read_only=True,
+            mounts=mounts,
+            tmpfs={
+                # Not noexec: compilers that work at run time load what they wrote, and the image may hold any program anyway.
+                _SCRATCH: f"rw,nosuid,nodev,exec,mode=1777,size={scratch_mib}m,nr_inodes={scratch_mib * _INODES_PER_MIB}"
+            },
+            shm_size=half_mib * _MIB,
+            pids_limit=_MAX_PIDS,
+            mem_limit=limits.memory_mib * _MIB,
+            memswap_limit=limits.memory_mib * _MIB,
+            nano_cpus=limits.cpu_millis * 1_000_000,
+            # If the machine itself runs out of memory, it takes a job first.
+            oom_score_adj=1_000,
+            ulimits=[
+                Ulimit(name="core", soft=0, hard=0),
+                Ulimit(name="nofile", soft=_MAX_FILES, hard=_MAX_FILES),
+            ],
+            log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "32m", "max-file": "2"}),
+            device_requests=gpu_request,
+            init=True,
+            runtime=self._runtime,
+            restart_policy={"Name": "no"},
+        )
+        self._api.create_container(
+            image,
+            name=name,
+            entrypoint=[],
+            command=command,
+            environment=environment,
+            labels=labels,
+            user=f"{NOBODY}:{NOBODY}",
+            working_dir="/outputs",
+            hostname="deai",
+            healthcheck={"test": ["NONE"]},
+            stop_signal="SIGTERM",
+            host_config=host_config,
+        )
+
+    def _check_room(self, run: Run) -> None:
+        if run.resources.cpu_millis > self._cores * 1_000:
+            raise BadField(
+                "resources.cpu_millis", run.resources.cpu_millis, f"this machine has {self._cores} cores"
+            )
+        if run.resources.memory_mib > self._memory_mib:
+            raise BadField(
+                "resources.memory_mib", run.resources.memory_mib, f"this machine has {self._memory_mib} MiB"
+            )
+
+    def _choose_gpus(self, wanted: Resources) -> list[str]:
+        """The GPUs for a run: those with the least memory that fit, and that no other run has."""
+        if not wanted.gpus:
+            return []
+        containers = self._api.containers(
+            all=True, filters={"label": _GPUS, "status": ["created", "running", "paused"]}
+        )
+        taken = {uuid for each in containers for uuid in each["Labels"][_GPUS].split(",")}
+        free = [
+            device
+            for device in self._devices
+            if device.uuid not in taken and ask.gpu_fits(wanted, device.gpu)
+        ]
+        if len(free) < wanted.gpus:
+            raise BadField("resources.gpus", wanted.gpus, f"{len(free)} fitting GPUs are free here")
+        free.sort(key=lambda device: device.gpu.vram_mib)
+        return [device.uuid for device in free[: wanted.gpus]]
+
+    def _image(self, reference: str) -> dict[str, Any] | None:
+        with _engine("look at the image"):
+            try:
+                found: dict[str, Any] = self._api.inspect_image(reference)
+            except NotFound:
+                return None
+        return found
+
+    def _inspect(self, job: JobId) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self._api.inspect_container(_name(job))
+        except NotFound:
+            return None
+        return found
+
+    def _remove_container(self, name: str) -> None:
+        with suppress(NotFound):
+            self._api.remove_container(name, force=True, v=True)
+
+    def _log_path(self, job: JobId) -> Path:
+        return self._work / job / volume.LOG_NAME
+
+    def _follower(self, job: JobId) -> threading.Thread:
+        """The thread that copies the run's output; a new one if the last one lost its engine."""
+        with self._following:
+            follower = self._followers.get(job)
+            if follower is None or not follower.is_alive():
+                follower = threading.Thread(
+                    target=self._follow, args=(job,), name=f"log {_name(job)}", daemon=True
+                )
+                self._followers[job] = follower
+                follower.start()
+            return follower
+
+    def _follow(self, job: JobId) -> None:
+        path = self._log_path(job)
+        address = f"{self._api.base_url}/v{self._api.api_version}/containers/{_name(job)}/logs"
+        parameters = {"stdout": 1, "stderr": 1, "follow": 1}
+        try:
+            with self._api.get(
+                address, params=parameters, stream=True, timeout=(_CALL_SECONDS, None)
+            ) as reply:
+                if reply.status_code == requests.codes.ok:
+                    run_log.append(path, run_log.demultiplex(reply.iter_content(None)), MAX_LOG_BYTES)
+        except (OSError, requests.exceptions.RequestException) as error:
+            _log.warning("job %s: its log is out of reach for now: %s", job, error)
+
+
+def _name(job: JobId) -> str:
+    return f"deai-{job[2:34]}"
+
+
+def _mounts(inputs: Path, outputs: Path) -> list[Mount]:
+    return [
+        Mount("/inputs", str(inputs), type="bind", read_only=True, propagation="rprivate"),
+        Mount("/outputs", str(outputs), type="bind", propagation="rprivate"),
+    ]
+
+
+def _environment(run: Run, gpus: Sequence[str]) -> list[str]:
+    given = {"HOME": _SCRATCH, **dict(run.env)}
+    # Where NVIDIA's runtime is installed, this variable alone hands out GPUs, and images set it to `all`.
+    given["NVIDIA_VISIBLE_DEVICES"] = ",".join(gpus) or "void"
+    return [f"{name}={value}" for name, value in given.items()]
+
+
+def _check_engine(info: Mapping[str, Any], runtime: str) -> None:
+    options = info.get("SecurityOptions") or []
+    missing = [name for name in ("MemoryLimit", "CpuCfsQuota", "PidsLimit") if not info.get(name)]
+    if missing:
+        raise EngineUnavailable(
+            f"the Docker engine cannot enforce {', '.join(missing)}: enable these cgroup controllers"
+        )
+    if not any(option.startswith("name=seccomp") for option in options):
+        raise EngineUnavailable("the Docker engine has no seccomp: jobs could call every part of the kernel")
+    if "name=rootless" in options:
+        raise EngineUnavailable(
+            "a rootless Docker engine does not see this process' volumes; use the system's engine"
+        )
+    if any("containerd.snapshotter" in str(value) for _, value in info.get("DriverStatus") or []):
+        raise EngineUnavailable(
+            'image ids of the containerd image store are no config digests: set "containerd-snapshotter": false'
+        )
+    if runtime not in info.get("Runtimes", {}):
+        raise EngineUnavailable(
+            f"the Docker engine has no runtime {runtime!r}; it has {', '.join(info.get('Runtimes', {}))}"
+        )
+
+
+def _load_error(text: str) -> BadContent | EngineUnavailable:
+    if "no space left" in text:
+        return EngineUnavailable(f"the Docker engine has no room for the image: {text}")
+    return BadContent(f"image archive: {text}")
+
+
+def _pull_error(reference: str, text: str) -> BadContent | ContentMissing | EngineUnavailable:
+    if "no space left" in text:
+        return EngineUnavailable(f"the Docker engine has no room for the image {reference}: {text}")
+    if any(
+        sign in text for sign in ("verification failed", "no matching manifest", "invalid", "unsupported")
+    ):
+        return BadContent(f"image {reference}: {text}")
+    return ContentMissing(f"image {reference}: cannot be had from its registry: {text}")
+
+
+def _seconds(moment: str) -> float | None:
+    """The engine's time, which has nanoseconds and the year 1 for never."""
+    return None if moment.startswith("0001-") else datetime.fromisoformat(moment).timestamp()
+
+
+@contextmanager
+def _engine(what: str) -> Iterator[None]:
+    """What the engine or its absence throws, as ours. NotFound passes: its meaning depends on the call."""
+    try:
+        yield
+    except NotFound:
+        raise
+    except APIError as error:
+        raise EngineUnavailable(f"cannot {what}: {error.explanation or error}") from error
+    except (DockerException, requests.exceptions.RequestException) as error:
+        raise EngineUnavailable(
+            f"cannot {what}: {error}; is dockerd running, and may we use its socket?"
+        ) from error
+
+
+@contextmanager
+def _already_there() -> Iterator[None]:
+    """A create that failed on our side may have succeeded on the engine's."""
+    try:
+        yield
+    except APIError as error:
+        if error.status_code != requests.codes.conflict:
+            raise
