@@ -234,7 +234,7 @@ contract JobMarket is IJobMarket, EIP712, ReentrancyGuardTransient {
     function _checkAuthorised(JobId id, address submitter, bytes calldata signature) private view {
         JobState state = _state(id);
         if (state == JobState.Open) return;
-        if (state != JobState.Unknown || signature.length == 0) revert WrongState(id, state);
+        if (state != JobState.Unknown) revert WrongState(id, state);
         _checkSignature(submitter, JobId.unwrap(id), signature);
     }
 

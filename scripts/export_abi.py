@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import brownie_project
 import yaml
+
+import brownie_project
 
 ROOT = brownie_project.ROOT
 SHIPPED = ROOT / "client" / "deai" / "abi"
@@ -65,7 +66,7 @@ def _artifact(name: str, output: dict[str, Any]) -> dict[str, Any]:
 
 
 def _source_hash(sources: dict[str, dict[str, str]]) -> str:
-    """The sha2-256 of the lines `<keccak of the file> <path>`, sorted by path, of all that the compiler read."""
+    """The sha2-256 of the lines `<keccak of a file> <path>`, sorted by path, of all the compiler read."""
     lines = "".join(f"{sources[path]['keccak256']} {path}\n" for path in sorted(sources))
     return hashlib.sha256(lines.encode()).hexdigest()
 
