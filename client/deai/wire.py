@@ -1,26 +1,35 @@
 """The JSON that a market and its clients speak. Amounts are decimal strings, bytes 0x-hex; unknown fields are refused."""
 
-from dataclasses import asdict
+import re
+from dataclasses import asdict, dataclass
 from typing import Annotated, Self
 
 from eth_utils.address import to_checksum_address
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
+from deai.errors import BadField
 from deai.job import Address, Bid, Job, JobId, Terms, Timestamp, Wei
+from deai.spec import MAX_SPEC_BYTES
 
 UINT96 = (1 << 96) - 1
+MAX_AUTHORIZATION_SECONDS = 120
+"""The longest an authorization may still live when it arrives."""
+MAX_WAIT_SECONDS = 20
+"""The longest a market keeps a request waiting for news."""
+
+_AUTHORIZATION = re.compile(r"deai (0x[0-9a-fA-F]{40}):([0-9]{1,12}):0x([0-9a-fA-F]{130})")
 
 
 def _address(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError("is an address as a string")  # noqa: TRY004 - pydantic wants a ValueError
+        raise ValueError("is an address as a string")
     return to_checksum_address(value)
 
 
 def _amount(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError("is a decimal string")  # noqa: TRY004 - pydantic wants a ValueError
-    return int(value) if isinstance(value, int) or value.isascii() and value.isdigit() else -1
+        raise ValueError("is a decimal string")
+    return int(value) if isinstance(value, int) or (value.isascii() and value.isdigit()) else -1
 
 
 def _bytes(value: object) -> bytes:
@@ -32,7 +41,9 @@ def _bytes(value: object) -> bytes:
 
 
 AddressText = Annotated[Address, BeforeValidator(_address)]
-Amount = Annotated[Wei, BeforeValidator(_amount), Field(ge=0, le=UINT96), PlainSerializer(str, return_type=str)]
+Amount = Annotated[
+    Wei, BeforeValidator(_amount), Field(ge=0, le=UINT96), PlainSerializer(str, return_type=str)
+]
 Hex = Annotated[bytes, BeforeValidator(_bytes), PlainSerializer(lambda b: "0x" + b.hex(), return_type=str)]
 Hex32 = Annotated[Hex, Field(min_length=32, max_length=32)]
 IdText = Annotated[JobId, Field(pattern=r"^0x[0-9a-f]{64}$")]
@@ -129,7 +140,7 @@ class Order(Json):
 
     job: JobJson
     signature: Hex
-    spec: str
+    spec: str = Field(max_length=MAX_SPEC_BYTES)
     """The spec's canonical bytes, as text."""
     callback_url: str | None = Field(default=None, max_length=2_048)
     """Kept with the order, never published."""
@@ -205,10 +216,19 @@ class Observation(Json):
 class LogChunk(Json):
     """`POST` (awarded provider) and `GET` (submitter) `/jobs/{id}/logs`: the run's output from byte `offset` on."""
 
-    offset: int = Field(ge=0)
+    offset: int = Field(ge=0, lt=1 << 53)
     data: Hex
     end: bool = False
     """Nothing follows."""
+
+
+class Health(Json):
+    """`GET /health`: whether the market follows the chain."""
+
+    head: int
+    """The newest block this market has indexed."""
+    silent_seconds: float
+    """How long ago the chain's node last answered."""
 
 
 class MarketInfo(Json):
@@ -228,3 +248,30 @@ class Problem(Json):
     error: str
     """The error's class name."""
     detail: str
+    facts: tuple[int | str, ...] = ()
+    """The error's arguments, where it has more than one sentence: field, value and rule, say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """The header `Authorization: deai <account>:<expires_at>:<0xsignature>`, over `signing.Request`."""
+
+    account: Address
+    expires_at: Timestamp
+    signature: bytes
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads the header's value. Raises BadField."""
+        found = _AUTHORIZATION.fullmatch(text)
+        if found is None:
+            raise BadField(
+                "authorization", text[:80], "is of the form `deai <account>:<expires_at>:<0xsignature>`"
+            )
+        account, expires_at, signature = found.groups()
+        return cls(
+            Address(to_checksum_address(account)), Timestamp(int(expires_at)), bytes.fromhex(signature)
+        )
+
+    def __str__(self) -> str:
+        return f"deai {self.account}:{self.expires_at}:0x{self.signature.hex()}"

@@ -1,0 +1,197 @@
+"""HTTP client of a market. What a market says is never trusted beyond its purpose: states, terms and money are the chain's."""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Self, TypeVar
+
+import httpx
+from eth_account.signers.local import LocalAccount
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from deai import errors
+from deai.errors import MarketUnavailable, WrongRequest
+from deai.job import Address, JobId, Timestamp
+from deai.signing import Domain, Request, sign_request
+from deai.spec import bad_field
+from deai.wire import (
+    MAX_WAIT_SECONDS,
+    Authorization,
+    Health,
+    JobView,
+    LogChunk,
+    MarketInfo,
+    Matches,
+    Observation,
+    Order,
+    Problem,
+    SignedAsk,
+    SignedBid,
+)
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+_AUTHORIZATION_SECONDS = 60
+
+_VIEWS = TypeAdapter(list[JobView])
+_ASKS = TypeAdapter(list[SignedAsk])
+
+
+class MarketApi:
+    """The market at `url`, for the escrow of `domain`. Thread-safe.
+
+    Every method raises the WrongRequest that the market refused with (BadField, InsufficientBalance, … by name), and MarketUnavailable when
+    the market does not answer, or not in its language.
+    """
+
+    def __init__(
+        self, url: str, domain: Domain, *, now: Callable[[], float] = time.time, timeout_seconds: float = 10.0
+    ) -> None:
+        """`now` gives chain seconds, for the expiry of signed requests."""
+        self._url, self._domain, self._now = url.rstrip("/"), domain, now
+        self._timeout = timeout_seconds
+        try:
+            # Proxies from the environment are for the world outside, and a market is named on purpose.
+            self._client = httpx.Client(base_url=self._url, timeout=timeout_seconds, trust_env=False)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise errors.BadField("market", url, f"is not a URL: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
+
+    def health(self) -> Health:
+        """Whether the market follows the chain."""
+        return self._read(Health, self._send("GET", "/health"))
+
+    def info(self) -> MarketInfo:
+        """The chain and escrow the market serves, and the key that sends its awards. Raises BadField when they are not ours."""
+        info = self._read(MarketInfo, self._send("GET", "/market"))
+        if (info.chain_id, info.contract) != (self._domain.chain_id, self._domain.contract):
+            rule = f"serves {info.contract} on chain {info.chain_id}, not {self._domain.contract} on {self._domain.chain_id}"
+            raise errors.BadField("market", self._url, rule)
+        return info
+
+    def submit(self, order: Order) -> JobView:
+        """Sends a signed job. The same order again is harmless."""
+        return self._read(JobView, self._send("POST", "/jobs", order))
+
+    def job(self, job: JobId) -> JobView:
+        """A job with its history."""
+        return self._read(JobView, self._send("GET", f"/jobs/{job}"))
+
+    def jobs(
+        self, submitter: Address | None = None, state: str | None = None, limit: int = 100
+    ) -> list[JobView]:
+        """The newest jobs, without their history; of one submitter, or in one state, where given."""
+        params = {"submitter": submitter, "state": state, "limit": limit}
+        return self._parse(_VIEWS.validate_json, self._send("GET", "/jobs", params=params))
+
+    def ask(self, signed: SignedAsk) -> None:
+        """Sends an ask, which replaces the provider's older one."""
+        self._send("POST", "/asks", signed)
+
+    def asks(self) -> list[SignedAsk]:
+        """The asks that have not expired. Their signatures are not checked here."""
+        return self._parse(_ASKS.validate_json, self._send("GET", "/asks"))
+
+    def matches(self, provider: Address, after: int = 0, wait: float = 0) -> Matches:
+        """The provider's matches above the cursor `after`; waits up to `wait` seconds for one."""
+        wait = min(wait, MAX_WAIT_SECONDS)
+        answer = self._send(
+            "GET", f"/providers/{provider}/matches", params={"after": after, "wait": wait}, wait=wait
+        )
+        return self._read(Matches, answer)
+
+    def bid(self, signed: SignedBid) -> None:
+        """Sends a bid for a match. The same bid again is harmless."""
+        self._send("POST", "/bids", signed)
+
+    def logs(self, account: LocalAccount, job: JobId, offset: int = 0, wait: float = 0) -> LogChunk:
+        """The run's output from byte `offset` on, as the job's submitter; waits up to `wait` seconds for some."""
+        wait = min(wait, MAX_WAIT_SECONDS)
+        params = {"offset": offset, "wait": wait}
+        return self._read(
+            LogChunk, self._send("GET", f"/jobs/{job}/logs", params=params, account=account, wait=wait)
+        )
+
+    def send_logs(self, account: LocalAccount, job: JobId, chunk: LogChunk) -> None:
+        """Sends output of the run, as the awarded provider. The same chunk again is harmless."""
+        self._send("POST", f"/jobs/{job}/logs", chunk, account=account)
+
+    def observe(self, account: LocalAccount, job: JobId, observation: Observation) -> None:
+        """Tells a step that the chain does not see, as the awarded provider."""
+        self._send("POST", f"/jobs/{job}/observations", observation, account=account)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: BaseModel | None = None,
+        *,
+        params: Mapping[str, str | int | float | None] | None = None,
+        account: LocalAccount | None = None,
+        wait: float = 0,
+    ) -> bytes:
+        content = body.model_dump_json().encode() if body is not None else b""
+        request = self._client.build_request(
+            method,
+            path,
+            content=content or None,
+            params={name: value for name, value in (params or {}).items() if value is not None} or None,
+            headers={"Content-Type": "application/json"} if content else None,
+            timeout=self._timeout + wait,
+        )
+        if account is not None:
+            request.headers["Authorization"] = self._authorization(account, request, content)
+        try:
+            response = self._client.send(request)
+        except httpx.HTTPError as error:
+            raise MarketUnavailable(f"the market at {self._url} does not answer: {error}") from error
+        if response.is_success:
+            return response.content
+        raise self._refusal(response)
+
+    def _authorization(self, account: LocalAccount, request: httpx.Request, content: bytes) -> str:
+        signed = Request(
+            account=Address(account.address),
+            method=request.method,
+            path=request.url.raw_path.decode(),
+            body=hashlib.sha256(content).digest(),
+            expires_at=Timestamp(int(self._now()) + _AUTHORIZATION_SECONDS),
+        )
+        signature = sign_request(account, signed, self._domain)
+        return str(Authorization(signed.account, signed.expires_at, signature))
+
+    def _refusal(self, response: httpx.Response) -> errors.DeaiError:
+        try:
+            problem = Problem.model_validate_json(response.content)
+        except ValidationError:
+            return MarketUnavailable(f"{self._url} answered {response.status_code}, and not as a market does")
+        if response.status_code >= 500:
+            return MarketUnavailable(f"the market at {self._url} cannot serve this now: {problem.detail}")
+        kind = getattr(errors, problem.error, WrongRequest)
+        if not (isinstance(kind, type) and issubclass(kind, WrongRequest)):
+            kind = WrongRequest
+        try:
+            return kind(*(problem.facts or (problem.detail,)))
+        except TypeError:  # not this error's arguments: then its sentence will do
+            return WrongRequest(problem.detail)
+
+    def _read(self, kind: type[M], content: bytes) -> M:
+        return self._parse(kind.model_validate_json, content)
+
+    def _parse(self, parse: Callable[[bytes], T], content: bytes) -> T:
+        try:
+            return parse(content)
+        except ValidationError as error:
+            raise MarketUnavailable(
+                f"{self._url} answered, and not as a market does: {bad_field('answer', error)}"
+            ) from error

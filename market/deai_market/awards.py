@@ -1,0 +1,104 @@
+"""Sends the awards of bids that were taken. A bid is on disk before its award is sent: a restart finds what is owed."""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+
+from deai.chain import Chain
+from deai.errors import ContractError, Unavailable
+from deai.job import JobId, JobState
+from deai.wire import SignedBid
+from eth_account.signers.local import LocalAccount
+
+from deai_market import queries
+from deai_market.book import Book
+from deai_market.clock import ChainClock
+from deai_market.database import Database
+from deai_market.tables import MatchRow, MatchStep, OrderRow
+
+_log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 0.5
+
+
+class Awards:
+    """A queue of matches whose award is due, and what sends it: `account`, which holds gas and nothing else."""
+
+    def __init__(
+        self,
+        database: Database,
+        book: Book,
+        chain: Chain,
+        clock: ChainClock,
+        *,
+        account: LocalAccount,
+        done: Callable[[], None],
+    ) -> None:
+        """`done` is called after each award that was mined or given up."""
+        self._database, self._book, self._chain, self._clock = database, book, chain, clock
+        self._account, self._done = account, done
+        self._due: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def send(self, number: int) -> None:
+        """Puts the match of that number in the queue."""
+        self._due.put(number)
+
+    def resume(self) -> None:
+        """Puts everything in the queue that an earlier run of the market left there."""
+        with self._database.read() as session:
+            numbers = [row.number for row in queries.unsent(session)]
+        for number in numbers:
+            self.send(number)
+
+    def run(self, stop: threading.Event) -> None:
+        """Sends until `stop`. Several threads may."""
+        while not stop.is_set():
+            try:
+                number = self._due.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            try:
+                self._send(number, stop)
+            except Exception:  # noqa: BLE001 - a loop's top
+                _log.exception("award of match %d failed", number)
+
+    def _send(self, number: int, stop: threading.Event) -> None:
+        with self._database.read() as session:
+            match = session.get(MatchRow, number)
+            order = session.get(OrderRow, match.job) if match is not None else None
+        if match is None or order is None or match.bid is None or match.step != MatchStep.BID:
+            return None
+        live, signed = self._book.live(order), SignedBid.model_validate_json(match.bid)
+        bid = signed.bid.value()
+        while not stop.is_set():
+            if self._clock.now() >= bid.expires_at:
+                return self._conclude(number, "its bid expired before the award was mined")
+            try:
+                state, _ = self._chain.state(JobId(match.job))
+                if state not in (JobState.UNKNOWN, JobState.OPEN):
+                    return self._conclude(number, None)
+                # A job that was posted needs no signature.
+                signature = live.signature if state == JobState.UNKNOWN else b""
+                receipt = self._chain.award(self._account, live.job, signature, bid, signed.signature)
+            except ContractError as error:
+                return self._conclude(number, f"the escrow refused the award: {error}")
+            except Unavailable as error:
+                _log.warning("the award of %s has to wait: %s", match.job, error)
+                stop.wait(_RETRY_SECONDS)
+                continue
+            _log.info("awarded %s to %s in %s", match.job, match.provider, receipt.tx)
+            return self._conclude(number, None)
+        return None
+
+    def _conclude(self, number: int, refusal: str | None) -> None:
+        with self._database.write() as session:
+            match = session.get(MatchRow, number)
+            if match is None or match.step != MatchStep.BID:
+                return
+            match.step = MatchStep.SENT
+            if refusal is not None:
+                match.step, match.reason, match.dropped_at = MatchStep.DROPPED, refusal, self._clock.now()
+                _log.warning("dropped the match of %s with %s: %s", match.job, match.provider, refusal)
+            session.add(match)
+        self._done()

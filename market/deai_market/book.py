@@ -1,0 +1,228 @@
+"""The order book: what the market was told, on disk before it is acknowledged."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from deai.ask import Ask
+from deai.chain import Chain
+from deai.cid import Cid, Codec
+from deai.deployment import Deployment
+from deai.errors import BadField, InsufficientBalance, WrongState
+from deai.job import MAX_BID_SECONDS, Address, Job, JobId, JobState, Wei, ramp
+from deai.signing import check_bid
+from deai.spec import Resources
+from deai.store import Block, Store
+from deai.wire import JobJson, Order, SignedAsk, SignedBid
+from sqlmodel import Session
+
+from deai_market import queries
+from deai_market.clock import ChainClock
+from deai_market.database import Database
+from deai_market.errors import Conflict, NotFound, TooMany
+from deai_market.matching import OpenJob, Taken
+from deai_market.orders import check_order, check_signed_ask
+from deai_market.settings import Rules
+from deai_market.tables import AskRow, ChainJobRow, MatchRow, MatchStep, OrderRow
+
+_SLOT_ONLY = Resources(cpu_millis=100, memory_mib=16, disk_mib=16)
+"""What a job is taken to use whose spec this market does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """An order as the book reads it."""
+
+    job: Job
+    signature: bytes
+    resources: Resources
+    max_seconds: int
+
+
+class Book:
+    """Takes orders, asks and bids, and says what is live."""
+
+    def __init__(
+        self,
+        database: Database,
+        chain: Chain,
+        deployment: Deployment,
+        store: Store,
+        clock: ChainClock,
+        *,
+        rules: Rules,
+        changed: Callable[[], None],
+    ) -> None:
+        """`changed` is called after each order or ask that is new."""
+        self._database, self._chain, self._deployment = database, chain, deployment
+        self._store, self._clock, self._rules, self._changed = store, clock, rules, changed
+        self._read: dict[str, Live] = {}
+        self.notes: dict[JobId, str] = {}
+        """Why an open order waits, by job id."""
+
+    def submit(self, order: Order) -> JobId:
+        """Keeps an order, durably. The same order again changes nothing.
+
+        Raises BadField, BadSignature, InsufficientBalance, WrongState, Conflict, TooMany, and Unavailable of chain and store.
+        """
+        now = self._clock.now()
+        job_id, job, spec = check_order(order, self._deployment, now)
+        with self._database.read() as session:
+            if self._is_known(session, job_id, order):
+                return job_id
+        state, _ = self._chain.state(job_id)
+        if state not in (JobState.UNKNOWN, JobState.OPEN):
+            raise WrongState(job_id, state.name.capitalize())
+        balance = self._chain.balance(job.token, job.submitter)
+        self._store.put([Block(Cid(Codec.RAW, job.spec), order.spec.encode())])
+
+        with self._database.write() as session:
+            if self._is_known(session, job_id, order):
+                return job_id
+            mine = queries.open_orders_of(session, job.submitter, now)
+            if len(mine) >= self._rules.open_jobs:
+                raise TooMany(f"{job.submitter} has {len(mine)} open orders already, which is the limit")
+            needed = sum(int(row.price_cap) for row in mine if row.token == job.token) + job.price_cap
+            if balance < needed:
+                raise InsufficientBalance(job.token, job.submitter, balance, needed)
+            session.add(
+                OrderRow(
+                    id=job_id,
+                    submitter=job.submitter,
+                    token=job.token,
+                    price_cap=str(job.price_cap),
+                    award_by=job.award_by,
+                    received=queries.next_received(session, int(time.time() * 1_000)),
+                    name=spec.name,
+                    job=order.job.model_dump_json(),
+                    signature=order.signature,
+                    resources=spec.resources.model_dump_json(),
+                    max_seconds=spec.max_seconds,
+                    callback_url=order.callback_url,
+                )
+            )
+        self._changed()
+        return job_id
+
+    def offer(self, signed: SignedAsk) -> Ask:
+        """Keeps a provider's newest ask, durably. Raises BadField, BadSignature, Conflict for one that is not newer."""
+        ask = check_signed_ask(signed, self._deployment, self._clock.now())
+        with self._database.write() as session:
+            row = session.get(AskRow, ask.provider)
+            if row is not None and row.ask == signed.ask:
+                return ask
+            if row is not None and row.issued_at >= ask.issued_at:
+                raise Conflict(
+                    f"ask.issued_at: {ask.issued_at}: {ask.provider} has an ask issued at {row.issued_at}"
+                )
+            session.merge(
+                AskRow(
+                    provider=ask.provider,
+                    issued_at=ask.issued_at,
+                    expires_at=ask.expires_at,
+                    ask=signed.ask,
+                    signature=signed.signature,
+                )
+            )
+        self._changed()
+        return ask
+
+    def asks(self) -> list[SignedAsk]:
+        """The asks that have not expired, as they were signed."""
+        with self._database.read() as session:
+            rows = queries.asks(session, self._clock.now())
+        return [SignedAsk(ask=row.ask, signature=row.signature) for row in rows]
+
+    def bid(self, signed: SignedBid) -> int:
+        """Takes the bid of a provider for its match, durably: the award is to be sent. The match's number.
+
+        Raises BadSignature, NotFound, Conflict, BadField, InsufficientBalance, ChainUnavailable.
+        """
+        bid, now = signed.bid.value(), self._clock.now()
+        check_bid(bid, signed.signature, self._deployment.domain)
+        with self._database.read() as session:
+            row = session.get(OrderRow, bid.job)
+        if row is None:
+            raise NotFound(f"no order with the id {bid.job}")
+        job = self.live(row).job
+        if not now < bid.expires_at <= now + MAX_BID_SECONDS:
+            rule = f"must be ahead, by at most {MAX_BID_SECONDS} s; it is {now}"
+            raise BadField("bid.expires_at", bid.expires_at, rule)
+        if bid.price > ramp(job, now):
+            raise BadField(
+                "bid.price", bid.price, f"is above the job's ramp, which stands at {ramp(job, now)}"
+            )
+        balance = self._chain.balance(job.token, bid.provider)
+        text = signed.model_dump_json()
+
+        with self._database.write() as session:
+            match = queries.live_match(session, bid.job)
+            if match is not None and match.bid == text:
+                return match.number
+            if match is None or match.provider != bid.provider or match.step != MatchStep.WAITING:
+                raise Conflict(f"{bid.provider} has no match for {bid.job} that waits for its bid")
+            if bid.price > int(match.price):
+                raise BadField("bid.price", bid.price, f"is above the {match.price} that its ask quotes")
+            needed = job.bond + self._promised(session, bid.provider, job.token)
+            if balance < needed:
+                raise InsufficientBalance(job.token, bid.provider, balance, needed)
+            match.step, match.bid, match.until = MatchStep.BID, text, bid.expires_at
+            session.add(match)
+            return match.number
+
+    def live(self, row: OrderRow) -> Live:
+        """The order of a row, read once."""
+        found = self._read.get(row.id)
+        if found is None:
+            job = JobJson.model_validate_json(row.job).value()
+            found = Live(job, row.signature, Resources.model_validate_json(row.resources), row.max_seconds)
+            self._read[row.id] = found
+        return found
+
+    def open_jobs(self, rows: Sequence[OrderRow]) -> list[OpenJob]:
+        """What matching needs of the orders."""
+        return [
+            OpenJob(
+                id=JobId(row.id),
+                job=self.live(row).job,
+                resources=self.live(row).resources,
+                max_seconds=row.max_seconds,
+                received=row.received,
+            )
+            for row in rows
+        ]
+
+    def taken(
+        self, session: Session, matches: Sequence[MatchRow], running: Sequence[ChainJobRow]
+    ) -> list[Taken]:
+        """What live matches and running jobs take of their providers' capacity."""
+        found = {(match.job, match.provider) for match in matches}
+        found |= {(job.id, job.provider or "") for job in running}
+        return [Taken(Address(provider), self._resources(session, job)) for job, provider in sorted(found)]
+
+    def forget_all_but(self, ids: set[str]) -> None:
+        """Drops what was read of orders that are not open any more."""
+        self._read = {job: live for job, live in self._read.items() if job in ids}
+        self.notes = {job: note for job, note in self.notes.items() if job in ids}
+
+    def _is_known(self, session: Session, job_id: JobId, order: Order) -> bool:
+        row = session.get(OrderRow, job_id)
+        if row is None:
+            return False
+        if row.callback_url != order.callback_url:
+            raise Conflict(f"{job_id} was submitted before, with another callback_url")
+        return True
+
+    def _promised(self, session: Session, provider: Address, token: Address) -> Wei:
+        """The bonds that awards on their way will lock of the provider."""
+        rows = (
+            session.get(OrderRow, match.job)
+            for match in queries.unsent(session)
+            if match.provider == provider
+        )
+        jobs = (self.live(row).job for row in rows if row is not None)
+        return Wei(sum(job.bond for job in jobs if job.token == token))
+
+    def _resources(self, session: Session, job: str) -> Resources:
+        row = session.get(OrderRow, job)
+        return self.live(row).resources if row is not None else _SLOT_ONLY

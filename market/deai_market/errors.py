@@ -1,0 +1,87 @@
+"""What a market refuses, beside the errors of the protocol.
+
+WrongRequest (deai.errors)
+├── NotSigned      401  no valid authorization where one is needed
+├── Forbidden      403  signed by somebody to whom this does not belong
+├── NotFound       404  no such job, block or route
+├── NotAcceptable  406  a representation that is not served
+├── Conflict       409  at odds with what the market holds
+├── TooLarge       413  a body, or a log, beyond its cap
+└── TooMany        429  beyond an account's limit
+"""
+
+from deai.errors import (
+    BadField,
+    BadSignature,
+    ContractError,
+    DeaiError,
+    InsufficientBalance,
+    Unavailable,
+    WrongRequest,
+)
+from deai.wire import Problem
+
+
+class NotSigned(WrongRequest):
+    """The request needs an authorization that it does not have, or has in vain."""
+
+
+class Forbidden(WrongRequest):
+    """The account is not the one this belongs to."""
+
+
+class NotFound(WrongRequest):
+    """There is no such thing here."""
+
+
+class NotAcceptable(WrongRequest):
+    """That representation is not served."""
+
+
+class Conflict(WrongRequest):
+    """The request is at odds with what the market holds."""
+
+
+class TooLarge(WrongRequest):
+    """More bytes than allowed."""
+
+
+class TooMany(WrongRequest):
+    """More than one account may have at a time."""
+
+
+_STATUS: tuple[tuple[type[DeaiError], int], ...] = (
+    (NotSigned, 401),
+    (BadSignature, 401),
+    (InsufficientBalance, 402),
+    (Forbidden, 403),
+    (NotFound, 404),
+    (NotAcceptable, 406),
+    (Conflict, 409),
+    (ContractError, 409),
+    (TooLarge, 413),
+    (TooMany, 429),
+    (WrongRequest, 400),
+    (Unavailable, 503),
+)
+
+
+def status(error: DeaiError) -> int:
+    """The HTTP status that says what `error` says."""
+    return next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+
+
+def problem(error: DeaiError) -> Problem:
+    """The body that says what `error` says; a client of ours makes the same error of it again."""
+    facts: tuple[object, ...] = ()
+    if isinstance(error, BadField):
+        facts = (error.field, error.value, error.rule)
+    elif isinstance(error, ContractError):
+        facts = error.args
+    return Problem(error=type(error).__name__, detail=str(error), facts=tuple(_plain(fact) for fact in facts))
+
+
+def _plain(fact: object) -> str | int:
+    if isinstance(fact, bytes):
+        return "0x" + fact.hex()
+    return fact if isinstance(fact, int) and not isinstance(fact, bool) else str(fact)

@@ -1,0 +1,240 @@
+"""One market, put together: its book, its indexer, its matcher, its awards, and the threads they run in."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from deai.chain import Chain
+from deai.deployment import Deployment
+from deai.errors import BadField
+from deai.job import Address, JobId, JobState, Wei
+from deai.store import Store
+from deai.wire import Health, HistoryLine, JobView, MarketInfo, Matches, Observation
+from eth_account.signers.local import LocalAccount
+
+from deai_market import queries, views
+from deai_market.awards import Awards
+from deai_market.bells import Bells
+from deai_market.book import Book
+from deai_market.clock import ChainClock
+from deai_market.database import Database
+from deai_market.errors import Forbidden, NotFound, TooMany
+from deai_market.indexer import Indexer
+from deai_market.logs import Logs
+from deai_market.matcher import Matcher
+from deai_market.settings import Rules
+from deai_market.tables import ChainJobRow, MatchStep, ObservationRow
+
+_AWARD_THREADS = 4
+
+
+class Market:
+    """A cache of `chain` with an opinion, kept in the folder `data`. `account` sends the awards; it needs gas and nothing else."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        deployment: Deployment,
+        store: Store,
+        account: LocalAccount,
+        data: Path,
+        *,
+        rules: Rules | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """Raises BadField for a folder that cannot be used, ChainUnavailable."""
+        self.rules = rules or Rules()
+        self.deployment, self.store, self.account = deployment, store, Address(account.address)
+        self.clock, self.bells = ChainClock(wall), Bells()
+        self._chain = chain
+        self._stop, self._wake_indexer, self._wake_matcher = (
+            threading.Event(),
+            threading.Event(),
+            threading.Event(),
+        )
+        self._threads: list[threading.Thread] = []
+        self._database = Database(data, deployment.domain)
+        self.logs = Logs(self._database, self.rules.log_bytes)
+        self.book = Book(
+            self._database,
+            chain,
+            deployment,
+            store,
+            self.clock,
+            rules=self.rules,
+            changed=self._wake_matcher.set,
+        )
+        self.indexer = Indexer(self._database, chain, deployment.block, self.clock, self._indexed)
+        self._matcher = Matcher(
+            self._database,
+            self.book,
+            chain,
+            self.clock,
+            bells=self.bells,
+            rules=self.rules,
+            account=self.account,
+            show=self.show,
+        )
+        self.awards = Awards(
+            self._database, self.book, chain, self.clock, account=account, done=self._award_done
+        )
+
+    def start(self) -> None:
+        """Starts the threads, after one look at the chain. Raises ChainUnavailable."""
+        self.indexer.step()
+        runs: list[Callable[[], None]] = [
+            lambda: self.indexer.run(self._stop, self._wake_indexer, self.rules.poll_seconds),
+            lambda: self._matcher.run(self._stop, self._wake_matcher),
+            *([lambda: self.awards.run(self._stop)] * _AWARD_THREADS),
+        ]
+        self.awards.resume()
+        for run in runs:
+            # Daemons: a transaction that waits for its receipt must not hold up the end; a restart takes it up again.
+            thread = threading.Thread(target=run, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def close(self, seconds: float = 5.0) -> None:
+        """Ends the threads, waiting for them up to `seconds`, and closes the database."""
+        self.bells.close()
+        self._stop.set()
+        self._wake_indexer.set()
+        self._wake_matcher.set()
+        until = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        self._database.close()
+
+    def show(self, token: Address, amount: Wei) -> str:
+        """An amount for people, in tokens where the token is known."""
+        try:
+            return self.deployment.token(token).show(amount)
+        except BadField:
+            return f"{amount} of {token}"
+
+    def health(self) -> Health:
+        """Whether the market follows the chain."""
+        return Health(head=self.indexer.head, silent_seconds=round(self.indexer.silent_seconds, 3))
+
+    def info(self) -> MarketInfo:
+        """What a client needs to know of this market."""
+        return MarketInfo(
+            chain_id=self.deployment.chain_id,
+            contract=self.deployment.contract,
+            matcher=self.account,
+            head=max(0, self.indexer.head),
+        )
+
+    def job(self, job: JobId) -> JobView:
+        """A job with its history. Raises NotFound."""
+        with self._database.read() as session:
+            order, chain_job = queries.known(session, job)
+            if order is None and chain_job is None:
+                raise NotFound(f"no job with the id {job}")
+            match, rows = queries.live_match(session, job), queries.events_of(session, job)
+            observed = queries.observations(session, job)
+        token = order.token if order else chain_job.token if chain_job else None
+        final = self.indexer.head - self.rules.confirmations
+        lines = views.history(rows, observed, token=token, final=final, show=self.show)
+        if order is not None:
+            text = f"{order.submitter} signed it, for at most {self.show(Address(order.token), Wei(int(order.price_cap)))}"
+            lines.insert(0, HistoryLine(at=order.received // 1_000, event="Signed", text=text))
+        note = views.note(order, chain_job, match, self.book.notes.get(job), self.clock.now())
+        return views.job_view(order, chain_job, note, lines)
+
+    def jobs(self, submitter: Address | None, state: str | None, limit: int) -> list[JobView]:
+        """The newest jobs, without their history. Raises BadField for an unknown state."""
+        wanted = views.state_of(state) if state is not None else None
+        now = self.clock.now()
+        with self._database.read() as session:
+            found = queries.jobs(session, submitter, wanted, limit)
+            live = {match.job: match for match in queries.live_matches(session)}
+        return [
+            views.job_view(
+                order,
+                chain_job,
+                views.note(order, chain_job, live.get(job_id), self.book.notes.get(JobId(job_id)), now),
+            )
+            for order, chain_job in found
+            for job_id in ((order or chain_job).id,)  # type: ignore[union-attr]
+        ]
+
+    def matches(self, provider: Address, after: int) -> Matches:
+        """The provider's matches above `after` that wait for its bid."""
+        with self._database.read() as session:
+            return views.matches(queries.waiting_matches(session, provider, after), after)
+
+    def observe(self, job: JobId, provider: Address, observation: Observation) -> None:
+        """Keeps what a provider says of its run; `Staging` holds its match. Raises Forbidden, TooMany."""
+        self.check_provider(job, provider, staging=observation.event == "Staging")
+        now = self.clock.now()
+        with self._database.write() as session:
+            seen = queries.observations(session, job)
+            if any(
+                (row.provider, row.event, row.text) == (provider, observation.event, observation.text)
+                for row in seen
+            ):
+                fresh = False
+            elif len(seen) >= self.rules.observations:
+                raise TooMany(f"{job} has {len(seen)} observations already, which is the limit")
+            else:
+                fresh = True
+                session.add(
+                    ObservationRow(
+                        job=job, provider=provider, at=now, event=observation.event, text=observation.text
+                    )
+                )
+            match = queries.live_match(session, job)
+            if match is not None and match.provider == provider and match.step == MatchStep.WAITING:
+                longest = match.made_at + self.rules.staging_seconds
+                match.until = max(match.until, min(longest, now + self.rules.match_seconds))
+                session.add(match)
+        if fresh:
+            self.bells.ring(("job", job))
+
+    def check_provider(self, job: JobId, account: Address, *, staging: bool = False) -> None:
+        """Raises Forbidden unless `account` was awarded the job, or, for `staging`, is matched with it."""
+        with self._database.read() as session:
+            match = queries.live_match(session, job)
+        if match is not None and match.provider == account and match.step != MatchStep.WAITING:
+            # Its award may be mined and not indexed yet: the provider reads the chain faster than we do.
+            chain_job = self._chain_job(job)
+            if chain_job is None or chain_job.provider is None:
+                self.indexer.catch_up()
+        chain_job = self._chain_job(job)
+        if chain_job is not None and chain_job.provider == account:
+            return
+        if staging and match is not None and match.provider == account:
+            return
+        raise Forbidden(f"{account} was not awarded {job}")
+
+    def check_submitter(self, job: JobId, account: Address) -> None:
+        """Raises NotFound for a job nobody knows, Forbidden unless `account` is its submitter."""
+        with self._database.read() as session:
+            order, chain_job = queries.known(session, job)
+        known = order or chain_job
+        if known is None:
+            raise NotFound(f"no job with the id {job}")
+        if known.submitter != account:
+            raise Forbidden(f"the logs of {job} belong to its submitter, not to {account}")
+
+    def log_provider(self, job: JobId) -> tuple[Address | None, bool]:
+        """Whose run's output is the job's, and whether nothing more is to come."""
+        chain_job = self._chain_job(job)
+        if chain_job is None:
+            return None, False
+        return Address(chain_job.provider) if chain_job.provider else None, chain_job.state == JobState.CLOSED
+
+    def _chain_job(self, job: JobId) -> ChainJobRow | None:
+        with self._database.read() as session:
+            return session.get(ChainJobRow, job)
+
+    def _indexed(self, jobs: set[str]) -> None:
+        self._wake_matcher.set()
+        for job in jobs:
+            self.bells.ring(("logs", job))
+
+    def _award_done(self) -> None:
+        self._wake_indexer.set()
+        self._wake_matcher.set()

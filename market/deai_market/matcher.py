@@ -1,0 +1,133 @@
+"""The thread that matches: drops what came to nothing, asks `matching` for more, writes it down, and wakes the providers."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from deai.ask import Ask
+from deai.chain import Chain
+from deai.errors import Unavailable
+from deai.job import Address, Job, JobId, Timestamp, Wei
+
+from deai_market import queries
+from deai_market.bells import Bells
+from deai_market.book import Book
+from deai_market.clock import ChainClock
+from deai_market.database import Database
+from deai_market.matching import Matching, match
+from deai_market.settings import Rules
+from deai_market.tables import MatchRow, MatchStep, OrderRow
+
+_log = logging.getLogger(__name__)
+
+_ROUND_SECONDS = 1.0
+"""Rounds come at least this often: ramps rise, matches and asks run out."""
+
+
+class Matcher:
+    """Makes matches for the market whose awards `account` sends."""
+
+    def __init__(
+        self,
+        database: Database,
+        book: Book,
+        chain: Chain,
+        clock: ChainClock,
+        *,
+        bells: Bells,
+        rules: Rules,
+        account: Address,
+        show: Callable[[Address, Wei], str],
+    ) -> None:
+        self._database, self._book, self._chain, self._clock = database, book, chain, clock
+        self._bells, self._rules, self._account, self._show = bells, rules, account, show
+
+    def run(self, stop: threading.Event, wake: threading.Event) -> None:
+        """Rounds until `stop`; at once when woken."""
+        while not stop.is_set():
+            try:
+                self.round()
+            except Unavailable as error:
+                _log.warning("no matching for now: %s", error)
+            except Exception:  # noqa: BLE001 - a loop's top
+                _log.exception("a round of matching failed, trying on")
+            wake.wait(_ROUND_SECONDS)
+            wake.clear()
+
+    def round(self) -> Matching:
+        """One round. Raises ChainUnavailable."""
+        now = self._clock.now()
+        self._drop_overdue(now)
+        with self._database.read() as session:
+            live = list(queries.live_matches(session))
+            orders = list(queries.open_orders(session, now))
+            asks = [Ask.parse(row.ask.encode()) for row in queries.asks(session, now)]
+            running = queries.running(session, [ask.provider for ask in asks])
+            taken = self._book.taken(session, live, running)
+            skipped = queries.recently_dropped(session, now - self._rules.retry_seconds)
+        matched = {row.job for row in live}
+        free = [row for row in orders if row.id not in matched]
+        self._book.forget_all_but({row.id for row in orders} | {row.id for row in running} | matched)
+
+        matching = match(
+            self._book.open_jobs(free),
+            asks,
+            taken=taken,
+            balances=self._balances(free, [row for row in orders if row.id in matched]),
+            skipped={(JobId(job), Address(provider)) for job, provider in skipped},
+            now=now,
+            matcher=self._account,
+            show=self._show,
+        )
+        self._book.notes.update(matching.reasons)
+        self._keep(matching, now)
+        return matching
+
+    def _keep(self, matching: Matching, now: Timestamp) -> None:
+        if not matching.matches:
+            return
+        with self._database.write() as session:
+            for each in matching.matches:
+                session.add(
+                    MatchRow(
+                        number=queries.next_number(session, int(time.time() * 1_000)),
+                        job=each.job,
+                        provider=each.provider,
+                        price=str(each.price),
+                        step=MatchStep.WAITING,
+                        made_at=now,
+                        until=now + self._rules.match_seconds,
+                    )
+                )
+                session.flush()
+                self._book.notes[each.job] = f"matched with {each.provider}, which has yet to bid"
+        for each in matching.matches:
+            _log.info("matched %s with %s", each.job, each.provider)
+            self._bells.ring(("matches", each.provider))
+
+    def _drop_overdue(self, now: Timestamp) -> None:
+        with self._database.read() as session:
+            if not queries.overdue(session, now):
+                return
+        with self._database.write() as session:
+            for row in queries.overdue(session, now):
+                waiting = row.step == MatchStep.WAITING
+                row.reason = (
+                    "it did not bid in time" if waiting else "its bid expired before the award was mined"
+                )
+                row.step, row.dropped_at = MatchStep.DROPPED, now
+                session.add(row)
+                _log.info("dropped the match of %s with %s: %s", row.job, row.provider, row.reason)
+
+    def _balances(self, free: list[OrderRow], matched: list[OrderRow]) -> dict[tuple[Address, Address], Wei]:
+        """What the submitters of free orders have in the escrow, net of the caps of their matched ones."""
+        jobs: list[Job] = [self._book.live(row).job for row in free]
+        balances = {
+            purse: self._chain.balance(*purse) for purse in {(job.token, job.submitter) for job in jobs}
+        }
+        for row in matched:
+            purse = (Address(row.token), Address(row.submitter))
+            if purse in balances:
+                balances[purse] = Wei(balances[purse] - int(row.price_cap))
+        return balances

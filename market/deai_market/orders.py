@@ -1,0 +1,128 @@
+"""What a market takes: orders and asks, each rule with the field it is about. Pure."""
+
+from urllib.parse import urlsplit
+
+from deai.ask import Ask
+from deai.cid import Cid, Codec
+from deai.deployment import Deployment
+from deai.errors import BadField
+from deai.job import ZERO_ADDRESS, ZERO_DIGEST, Job, JobId, Timestamp
+from deai.signing import check_ask, check_job, job_id
+from deai.spec import Spec, bad_field
+from deai.wire import Order, SignedAsk
+from eth_utils.address import is_checksum_address
+from pydantic import ValidationError
+
+MAX_ASK_SECONDS = 86_400
+"""The longest an ask may still live."""
+CLOCK_SECONDS = 60
+"""How far in the future an ask may have been issued, as clocks differ."""
+
+
+def check_order(order: Order, deployment: Deployment, now: Timestamp) -> tuple[JobId, Job, Spec]:
+    """The order's job and spec, once they keep all rules that need no chain. Raises BadField, BadSignature."""
+    job = order.job.value()
+    check_job(job, order.signature, deployment.domain)
+    _token(job, deployment)
+    _unserved(job)
+    _well_formed(job)
+    if job.award_by <= now:
+        raise BadField("job.award_by", job.award_by, f"has passed; it is {now}")
+
+    data = _encoded(order.spec)
+    digest = Cid.of(data, Codec.RAW).digest
+    if digest != job.spec:
+        raise BadField(
+            "spec", "0x" + digest.hex(), f"is not the digest the job was signed with, 0x{job.spec.hex()}"
+        )
+    spec = Spec.parse(data)
+    if job.deliver_seconds < spec.max_seconds:
+        raise BadField(
+            "job.deliver_seconds",
+            job.deliver_seconds,
+            f"is shorter than the spec's max_seconds, {spec.max_seconds}",
+        )
+    if order.callback_url is not None:
+        _callback(order.callback_url)
+    return job_id(job, deployment.domain), job, spec
+
+
+def check_signed_ask(signed: SignedAsk, deployment: Deployment, now: Timestamp) -> Ask:
+    """The ask, once it keeps all rules. Raises BadField, BadSignature."""
+    data = _encoded(signed.ask)
+    try:
+        ask = Ask.parse(data)
+    except ValidationError as error:
+        raise bad_field("ask", error) from error
+    if ask.canonical() != data:
+        raise BadField("ask", f"{len(data)} bytes", "is not spelled canonically")
+    for field, address in (
+        ("provider", ask.provider),
+        ("contract", ask.contract),
+        *(("prices", token) for token in ask.prices),
+        *(("max_bond", token) for token in ask.max_bond),
+    ):
+        if not is_checksum_address(address):
+            raise BadField(f"ask.{field}", address[:80], "is not a checksummed address")
+    if (ask.chain_id, ask.contract) != (deployment.chain_id, deployment.contract):
+        here = f"{deployment.contract} on chain {deployment.chain_id}"
+        raise BadField(
+            "ask.contract", f"{ask.contract} on chain {ask.chain_id}", f"this market serves {here}"
+        )
+    if ask.expires_at <= now:
+        raise BadField("ask.expires_at", ask.expires_at, f"has passed; it is {now}")
+    if ask.expires_at > now + MAX_ASK_SECONDS:
+        raise BadField(
+            "ask.expires_at", ask.expires_at, f"is more than {MAX_ASK_SECONDS} s ahead; it is {now}"
+        )
+    if ask.issued_at > now + CLOCK_SECONDS:
+        raise BadField("ask.issued_at", ask.issued_at, f"is ahead; it is {now}")
+    check_ask(ask, signed.signature)
+    return ask
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise BadField("body", "lone surrogates", "is text that has an UTF-8 spelling") from error
+
+
+def _token(job: Job, deployment: Deployment) -> None:
+    if job.token not in {token.address for token in deployment.tokens}:
+        known = ", ".join(f"{token.symbol} {token.address}" for token in deployment.tokens) or "none"
+        raise BadField("job.token", job.token, f"is not known to this market; known: {known}")
+
+
+def _unserved(job: Job) -> None:
+    for field, value, served in (
+        ("arbiter", job.arbiter, ZERO_ADDRESS),
+        ("arbiter_data", job.arbiter_data, ZERO_DIGEST),
+        ("ruling_seconds", job.ruling_seconds, 0),
+        ("epoch", job.epoch, 0),
+    ):
+        if value != served:
+            raise BadField(f"job.{field}", value, "must be zero: the escrow does not serve it yet")
+
+
+def _well_formed(job: Job) -> None:
+    if job.submitter == ZERO_ADDRESS:
+        raise BadField("job.submitter", job.submitter, "must not be zero")
+    if job.price_start > job.price_cap:
+        raise BadField("job.price_start", job.price_start, f"is above price_cap, {job.price_cap}")
+    if job.price_cap == 0:
+        raise BadField("job.price_cap", 0, "must not be zero: a market serves orders that a deposit covers")
+    if job.open_at >= job.award_by:
+        raise BadField("job.open_at", job.open_at, f"is not before award_by, {job.award_by}")
+    if job.deliver_seconds == 0:
+        raise BadField("job.deliver_seconds", 0, "must not be zero")
+
+
+def _callback(url: str) -> None:
+    rule = "is an http or https URL"
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise BadField("callback_url", url[:80], rule) from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable():
+        raise BadField("callback_url", url[:80], rule)

@@ -1,0 +1,201 @@
+"""All queries. Each takes a session; what they return are rows, never bodies."""
+
+from collections.abc import Sequence
+
+from deai.job import Address, JobId, JobState, Outcome, Timestamp
+from sqlmodel import Session, col, delete, func, or_, select
+
+from deai_market.tables import (
+    LIVE,
+    AskRow,
+    BlockRow,
+    ChainJobRow,
+    EventRow,
+    LogRow,
+    MatchRow,
+    MatchStep,
+    ObservationRow,
+    OrderRow,
+)
+
+_OPEN = or_(col(ChainJobRow.state).is_(None), col(ChainJobRow.state) == JobState.OPEN)
+_ON_CHAIN = col(OrderRow.id) == col(ChainJobRow.id)
+
+
+# Orders and asks.
+
+
+def open_orders(session: Session, now: Timestamp) -> Sequence[OrderRow]:
+    """The orders that may still be awarded, as far as the chain is indexed."""
+    query = select(OrderRow).join(ChainJobRow, _ON_CHAIN, isouter=True).where(OrderRow.award_by > now, _OPEN)
+    return session.exec(query.order_by(col(OrderRow.received))).all()
+
+
+def open_orders_of(session: Session, submitter: Address, now: Timestamp) -> list[OrderRow]:
+    """The same, of one submitter."""
+    query = select(OrderRow).join(ChainJobRow, _ON_CHAIN, isouter=True)
+    return list(
+        session.exec(query.where(OrderRow.submitter == submitter, OrderRow.award_by > now, _OPEN)).all()
+    )
+
+
+def posted(session: Session, ids: Sequence[str]) -> set[str]:
+    """Those of `ids` that are posted on chain, and open."""
+    query = select(ChainJobRow.id).where(ChainJobRow.state == JobState.OPEN, col(ChainJobRow.id).in_(ids))
+    return set(session.exec(query).all())
+
+
+def next_received(session: Session, milliseconds: int) -> int:
+    """`milliseconds`, or just above the newest order's."""
+    return max(milliseconds, (session.exec(select(func.max(OrderRow.received))).one() or 0) + 1)
+
+
+def asks(session: Session, now: Timestamp) -> Sequence[AskRow]:
+    """The asks that have not expired."""
+    return session.exec(select(AskRow).where(AskRow.expires_at > now).order_by(AskRow.provider)).all()
+
+
+# Matches.
+
+
+def next_number(session: Session, milliseconds: int) -> int:
+    """A match's number: `milliseconds`, or just above the newest match's."""
+    return max(milliseconds, (session.exec(select(func.max(MatchRow.number))).one() or 0) + 1)
+
+
+def live_matches(session: Session) -> Sequence[MatchRow]:
+    """The matches that something may still come of: not dropped, and their job not past its award."""
+    query = select(MatchRow).join(ChainJobRow, col(MatchRow.job) == col(ChainJobRow.id), isouter=True)
+    return session.exec(query.where(col(MatchRow.step).in_(LIVE), _OPEN)).all()
+
+
+def live_match(session: Session, job: JobId) -> MatchRow | None:
+    """The job's live match. There is at most one."""
+    query = select(MatchRow).where(MatchRow.job == job, col(MatchRow.step).in_(LIVE))
+    return session.exec(query.order_by(col(MatchRow.number).desc())).first()
+
+
+def waiting_matches(session: Session, provider: Address, after: int) -> list[tuple[MatchRow, OrderRow]]:
+    """The provider's matches above `after` that wait for its bid, with their orders, oldest first."""
+    query = (
+        select(MatchRow, OrderRow)
+        .join(OrderRow, col(MatchRow.job) == col(OrderRow.id))
+        .join(ChainJobRow, _ON_CHAIN, isouter=True)
+        .where(
+            MatchRow.provider == provider, MatchRow.step == MatchStep.WAITING, MatchRow.number > after, _OPEN
+        )
+        .order_by(col(MatchRow.number))
+        .limit(256)
+    )
+    return list(session.exec(query).all())
+
+
+def unsent(session: Session) -> Sequence[MatchRow]:
+    """The matches whose bid was taken and whose award is not known to be mined."""
+    return session.exec(select(MatchRow).where(MatchRow.step == MatchStep.BID)).all()
+
+
+def overdue(session: Session, now: Timestamp) -> Sequence[MatchRow]:
+    """The live matches whose time is over."""
+    return [row for row in live_matches(session) if row.until <= now]
+
+
+def recently_dropped(session: Session, since: int) -> Sequence[tuple[str, str]]:
+    """Job and provider of matches dropped after `since`."""
+    query = select(MatchRow.job, MatchRow.provider).where(
+        MatchRow.step == MatchStep.DROPPED, col(MatchRow.dropped_at) > since
+    )
+    return session.exec(query).all()
+
+
+def running(session: Session, providers: Sequence[str]) -> Sequence[ChainJobRow]:
+    """What these providers were awarded and have not delivered."""
+    query = select(ChainJobRow).where(
+        ChainJobRow.state == JobState.AWARDED, col(ChainJobRow.provider).in_(providers)
+    )
+    return session.exec(query).all()
+
+
+# The chain.
+
+
+def tip(session: Session) -> BlockRow | None:
+    """The newest block that is indexed."""
+    return session.exec(select(BlockRow).order_by(col(BlockRow.number).desc())).first()
+
+
+def block_numbers(session: Session) -> Sequence[int]:
+    """The heights of all blocks kept, ascending."""
+    return session.exec(select(BlockRow.number).order_by(col(BlockRow.number))).all()
+
+
+def jobs_after(session: Session, block: int) -> set[str]:
+    """The jobs with an event above `block`."""
+    return set(session.exec(select(EventRow.job).where(EventRow.block > block)).all())
+
+
+def drop_after(session: Session, block: int) -> None:
+    """Forgets all blocks and events above `block`."""
+    session.exec(delete(EventRow).where(col(EventRow.block) > block))
+    session.exec(delete(BlockRow).where(col(BlockRow.number) > block))
+
+
+def events_of(session: Session, job: str) -> Sequence[EventRow]:
+    """The job's events in chain order."""
+    query = select(EventRow).where(EventRow.job == job)
+    return session.exec(query.order_by(col(EventRow.block), col(EventRow.index))).all()
+
+
+# What is shown.
+
+_Known = tuple[OrderRow | None, ChainJobRow | None]
+
+
+def known(session: Session, job: JobId) -> _Known:
+    """The job as it was ordered here, and as the chain has it."""
+    return session.get(OrderRow, job), session.get(ChainJobRow, job)
+
+
+def jobs(
+    session: Session, submitter: Address | None, state: tuple[JobState, Outcome] | None, limit: int
+) -> list[_Known]:
+    """The newest `limit` jobs, of that submitter and in that state where given. `JobState.UNKNOWN`: ordered here, not on chain."""
+    ordered = select(OrderRow).join(ChainJobRow, _ON_CHAIN, isouter=True).where(col(ChainJobRow.id).is_(None))
+    on_chain = select(ChainJobRow, OrderRow).join(OrderRow, _ON_CHAIN, isouter=True)
+    if submitter is not None:
+        ordered = ordered.where(OrderRow.submitter == submitter)
+        on_chain = on_chain.where(ChainJobRow.submitter == submitter)
+    if state is not None:
+        on_chain = on_chain.where(ChainJobRow.state == state[0], ChainJobRow.outcome == state[1])
+    found: list[tuple[int, _Known]] = []
+    if state is None or state[0] == JobState.UNKNOWN:
+        rows = session.exec(ordered.order_by(col(OrderRow.received).desc()).limit(limit)).all()
+        found += [(row.received, (row, None)) for row in rows]
+    for chain_job, order in session.exec(on_chain.order_by(col(ChainJobRow.since).desc()).limit(limit)).all():
+        found.append((order.received if order else chain_job.since * 1_000, (order, chain_job)))
+    found.sort(key=lambda each: each[0], reverse=True)
+    return [each for _, each in found[:limit]]
+
+
+def observations(session: Session, job: JobId) -> Sequence[ObservationRow]:
+    """What was observed of the job."""
+    return session.exec(
+        select(ObservationRow).where(ObservationRow.job == job).order_by(col(ObservationRow.number))
+    ).all()
+
+
+# Logs.
+
+
+def log_end(session: Session, job: JobId, provider: str) -> LogRow | None:
+    """The last piece of a run's output."""
+    query = select(LogRow).where(LogRow.job == job, LogRow.provider == provider)
+    return session.exec(query.order_by(col(LogRow.first).desc())).first()
+
+
+def log_from(session: Session, job: JobId, provider: str, offset: int, pieces: int) -> Sequence[LogRow]:
+    """The pieces of a run's output that reach beyond `offset`, or end it there; at most `pieces`."""
+    query = select(LogRow).where(
+        LogRow.job == job, LogRow.provider == provider, or_(col(LogRow.last) > offset, col(LogRow.end))
+    )
+    return session.exec(query.order_by(col(LogRow.first)).limit(pieces)).all()

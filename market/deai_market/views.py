@@ -1,0 +1,129 @@
+"""Rows as the bodies that HTTP shows. Pure."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from deai.cid import Cid, Codec
+from deai.errors import BadField
+from deai.job import Address, JobId, JobState, Outcome, Wei
+from deai.wire import HistoryLine, JobJson, JobView, Match, Matches
+
+from deai_market import events
+from deai_market.tables import ChainJobRow, EventRow, MatchRow, MatchStep, ObservationRow, OrderRow
+
+_SIGNED = "Signed"
+
+_STATES: dict[str, tuple[JobState, Outcome]] = {
+    _SIGNED: (JobState.UNKNOWN, Outcome.NONE),
+    **{
+        state.name.capitalize(): (state, Outcome.NONE)
+        for state in JobState
+        if state not in (JobState.UNKNOWN, JobState.CLOSED)
+    },
+    **{
+        outcome.name.capitalize(): (JobState.CLOSED, outcome)
+        for outcome in Outcome
+        if outcome != Outcome.NONE
+    },
+}
+
+
+def state_of(text: str) -> tuple[JobState, Outcome]:
+    """What a state's name stands for. Raises BadField that names the known ones."""
+    if text not in _STATES:
+        raise BadField("state", text[:80], f"is one of {', '.join(_STATES)}")
+    return _STATES[text]
+
+
+def job_view(
+    order: OrderRow | None, chain_job: ChainJobRow | None, note: str, history: Iterable[HistoryLine] = ()
+) -> JobView:
+    """A job of which at least one of order and chain row is known."""
+    state = _SIGNED
+    provider = price = result = None
+    if chain_job is not None:
+        closed = chain_job.state == JobState.CLOSED
+        state = (Outcome(chain_job.outcome) if closed else JobState(chain_job.state)).name.capitalize()
+        provider, price = chain_job.provider, chain_job.price
+        result = str(Cid(Codec.DAG_PB, chain_job.result)) if chain_job.result else None
+    known = order or chain_job
+    if known is None:
+        raise ValueError("neither an order nor a chain row")
+    return JobView(
+        id=JobId(known.id),
+        name=order.name if order else "",
+        submitter=Address(known.submitter),
+        state=state,
+        note=note,
+        provider=Address(provider) if provider else None,
+        price=Wei(int(price)) if price else None,
+        result_cid=result,
+        history=tuple(history),
+    )
+
+
+def note(
+    order: OrderRow | None,
+    chain_job: ChainJobRow | None,
+    match: MatchRow | None,
+    waiting: str | None,
+    now: int,
+) -> str:
+    """Why the job is where it is. `waiting` is what matching said of it last."""
+    state = JobState(chain_job.state) if chain_job else JobState.UNKNOWN
+    if state in (JobState.UNKNOWN, JobState.OPEN):
+        if match is not None and match.step == MatchStep.WAITING:
+            return f"matched with {match.provider}, which has yet to bid"
+        if match is not None:
+            return f"{match.provider} bid; its award is on its way to the chain"
+        if order is not None and order.award_by <= now:
+            return "nobody was found before its award_by; sign a new job"
+        return waiting or "waiting to be matched"
+    if chain_job is None:
+        raise ValueError(f"a job that is {state.name} has a chain row")
+    match state:
+        case JobState.AWARDED if (chain_job.deliver_by or 0) > now:
+            return f"awarded to {chain_job.provider}, which has to deliver by {chain_job.deliver_by}"
+        case JobState.AWARDED:
+            return f"{chain_job.provider} missed the deadline; anyone may reclaim the price for the submitter"
+        case JobState.DELIVERED if (chain_job.window_end or 0) > now:
+            return f"delivered; paid when its submitter approves, or by anyone's settling from {chain_job.window_end} on"
+        case JobState.DELIVERED:
+            return "delivered, and its window is over; anyone may settle it"
+        case _:
+            return "closed"
+
+
+def history(
+    rows: Sequence[EventRow],
+    observed: Sequence[ObservationRow],
+    *,
+    token: str | None,
+    final: int,
+    show: Callable[[Address, Wei], str],
+) -> list[HistoryLine]:
+    """The job's life in order of time. Blocks up to `final` are deep enough not to be undone."""
+    of_chain = [
+        HistoryLine(
+            at=row.time,
+            event=row.kind,
+            text=events.text(events.load(row), Address(token) if token else None, show),
+            block=row.block,
+            tx=row.tx,
+            final=row.block <= final,
+        )
+        for row in rows
+    ]
+    of_others = [HistoryLine(at=row.at, event=row.event, text=row.text) for row in observed]
+    # Stable: what the chain did in one second stays in the chain's order.
+    return sorted(of_chain + of_others, key=lambda line: line.at)
+
+
+def matches(found: Sequence[tuple[MatchRow, OrderRow]], after: int) -> Matches:
+    """The matches, and the cursor to wait for more."""
+    return Matches(
+        cursor=max((row.number for row, _ in found), default=after),
+        matches=tuple(
+            Match(id=JobId(order.id), job=JobJson.model_validate_json(order.job), signature=order.signature)
+            for _, order in found
+        ),
+    )
