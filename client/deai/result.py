@@ -21,7 +21,7 @@ one.
 """
 
 MAX_REFUSED = 1_000
-"""Refused outputs are listed up to this many."""
+"""Refused outputs are named up to this many."""
 
 
 class _Strict(BaseModel):
@@ -56,6 +56,8 @@ class ExitRecord(_Strict):
     image: str
     """The id of the image that ran: the digest of its config."""
     refused: tuple[RefusedOutput, ...] = Field(default=(), max_length=MAX_REFUSED)
+    refused_count: int = Field(default=0, ge=0)
+    """How many outputs were refused; more than are named, after a flood."""
 
     @property
     def succeeded(self) -> bool:
@@ -79,7 +81,7 @@ class ExitRecord(_Strict):
     def __str__(self) -> str:
         said = "timed out" if self.timed_out else f"exit code {self.exit_code}"
         memory = ", out of memory" if self.oom_killed else ""
-        refused = f", {len(self.refused)} outputs refused" if self.refused else ""
+        refused = f", {self.refused_count} outputs refused" if self.refused_count else ""
         return f"{said} after {self.seconds} s{memory}{refused}"
 
 

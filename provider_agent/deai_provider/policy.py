@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deai.ask import Capacity, Prices, fits, quote
-from deai.job import MAX_BID_SECONDS, ZERO_ADDRESS, ZERO_DIGEST, Address, Job, Timestamp, Wei, ramp
+from deai.job import MAX_BID_SECONDS, ZERO_ADDRESS, ZERO_DIGEST, Address, Job, Terms, Timestamp, Wei, ramp
 from deai.result import reserved
 from deai.spec import Spec
 
@@ -143,6 +143,31 @@ def _unfit(job: Job, spec: Spec, rules: Rules, room: Room) -> str | None:
 def bid_expiry(now: Timestamp) -> Timestamp:
     """When a bid signed now expires."""
     return Timestamp(now + BID_SECONDS)
+
+
+def signed_at(expires_at: Timestamp) -> Timestamp:
+    """When the bid that expires then was signed."""
+    return Timestamp(expires_at - BID_SECONDS)
+
+
+def unlike(terms: Terms, job: Job, price: Wei) -> str | None:
+    """In which field an award differs from what was bid, or None. A contract that does that is not the one
+    we know.
+    """
+    expected = {
+        "submitter": job.submitter,
+        "token": job.token,
+        "price": price,
+        "bond": job.bond,
+        "arbiter": job.arbiter,
+        "challenge_seconds": job.challenge_seconds,
+        "ruling_seconds": job.ruling_seconds,
+        "spec": job.spec,
+    }
+    for name, value in expected.items():
+        if getattr(terms, name) != value:
+            return f"{name} is {getattr(terms, name)}, not {value}"
+    return None
 
 
 def may_award(job: Job, signed_at: Timestamp, expires_at: Timestamp, now: Timestamp) -> bool:

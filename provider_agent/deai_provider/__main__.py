@@ -1,0 +1,161 @@
+"""`deai-provider`: offers this machine to a market until it is told to stop, and shows what it has
+promised.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import NoReturn
+
+import click
+
+from deai import keys
+from deai.deployment import Deployment
+from deai.errors import BadField, DeaiError, WrongRequest
+from deai.job import Address, Wei
+from deai.local_store import LocalStore
+from deai.market_api import MarketApi
+from deai.settings import load
+from deai.web3_chain import Web3Chain
+from deai_provider import hardware, ledger
+from deai_provider.agent import Agent
+from deai_provider.clock import ChainClock
+from deai_provider.docker_executor import DockerExecutor
+from deai_provider.ledger import Ledger
+from deai_provider.settings import Settings
+from deai_provider.workshop import Workshop
+
+_MIB = 1 << 20
+_log = logging.getLogger("deai_provider")
+
+
+@click.group()
+def cli() -> None:
+    """Runs other people's jobs on this machine, for pay. Settings are environment variables,
+    DEAI_PROVIDER_*.
+    """
+
+
+@cli.command()
+def run() -> None:
+    """Offers this machine and runs jobs until SIGTERM. Jobs that run then go on, and the next start takes
+    them up.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # Inputs are read by the container's own user.
+    os.umask(0o022)
+    settings = load(Settings)
+    deployment = Deployment.load(settings.deployment)
+    account = keys.unlock(settings.key, _password(settings))
+    rules = settings.rules(deployment, Address(account.address))
+    chain = Web3Chain(settings.rpc, deployment)
+    clock = ChainClock()
+    settings.work.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (
+        _alone(settings),
+        Ledger(settings.ledger) as promises,
+        MarketApi(settings.market, deployment.domain, now=clock.now) as market,
+    ):
+        executor = DockerExecutor(settings.work / "runs", agent=settings.name, devices=hardware.devices())
+        shop = Workshop(
+            account=account,
+            chain=chain,
+            market=market,
+            store=LocalStore(settings.store),
+            executor=executor,
+            ledger=promises,
+            rules=rules,
+            capacity=hardware.capacity(settings.work, settings.slots, settings.reserve),
+            work=settings.work,
+            max_input_bytes=settings.max_input_mib * _MIB,
+            max_image_bytes=settings.max_image_mib * _MIB,
+            image_cache_bytes=settings.image_cache_mib * _MIB,
+            clock=clock,
+            poll_seconds=settings.poll_seconds,
+        )
+        agent = Agent(shop, settings.ask_seconds)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: agent.stop())
+        _log.info("provider %s, market %s, escrow %s", account.address, settings.market, deployment.contract)
+        agent.run()
+    _log.info("stopped")
+
+
+@cli.command()
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object, amounts in the token's smallest unit."
+)
+def status(as_json: bool) -> None:
+    """Shows the jobs of this machine, their steps, and what they earned."""
+    settings = load(Settings)
+    deployment = Deployment.load(settings.deployment)
+    with Ledger(settings.ledger, read_only=True) as promises:
+        entries = promises.entries()
+    earned = ledger.earnings(entries)
+    if as_json:
+        total = {token: str(amount) for token, amount in earned.items()}
+        click.echo(json.dumps({"jobs": [ledger.show(entry) for entry in entries], "earned": total}))
+        return
+    for entry in entries:
+        token = deployment.token(entry.job.token)
+        at = datetime.fromtimestamp(entry.updated_at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        price = token.show(entry.price) if entry.price is not None else "-"
+        name = entry.spec.name if entry.spec else "-"
+        click.echo(f"{entry.id[:18]}…  {entry.step:<10}  {at}  {price:>16}  {name}  {entry.reason}".rstrip())
+    for address, amount in earned.items():
+        click.echo(f"earned {_signed(deployment, address, amount)}")
+    if not entries:
+        click.echo("no jobs yet")
+
+
+def main() -> NoReturn:
+    """Runs the command; exit code 2 for a wrong request, 3 for a part out of reach, with one line on
+    stderr.
+    """
+    try:
+        cli(standalone_mode=False)
+    except DeaiError as error:
+        click.echo(f"deai-provider: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    sys.exit(0)
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Keeps a second agent off the same ledger. Raises WrongRequest."""
+    with (settings.work / "agent.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise WrongRequest(f"work {settings.work}: another agent is at work there") from error
+        yield
+
+
+def _password(settings: Settings) -> str:
+    try:
+        return settings.password_file.read_text().rstrip("\n")
+    except OSError as error:
+        raise BadField(
+            "password_file", str(settings.password_file), f"cannot be read: {error.strerror}"
+        ) from error
+
+
+def _signed(deployment: Deployment, address: str, amount: Wei) -> str:
+    shown = deployment.token(address).show(Wei(abs(amount)))
+    return f"-{shown}" if amount < 0 else shown
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""The agent's loop: offers the machine, takes matches, and gives each job a thread that carries it to its
+delivery.
+"""
+
+import logging
+import threading
+import time
+
+from deai.ask import Ask
+from deai.errors import BadSignature, DeaiError, WrongRequest
+from deai.job import JobId, JobState
+from deai.signing import check_job, job_id, sign_ask
+from deai.wire import Match, SignedAsk
+from deai_provider.assignment import Assignment
+from deai_provider.ledger import BUSY, UNDER_AWARD, Entry, Step
+from deai_provider.purse import Purse
+from deai_provider.workshop import Workshop
+
+_log = logging.getLogger(__name__)
+_WAIT_SECONDS = 15.0
+"""How long a market is asked to hold the question for matches."""
+_LOOK_SECONDS = 1.0
+_LATE_LOOK_SECONDS = 5.0
+_LATE_SECONDS = 600
+"""A lost bid is looked after this long: its award may have been mined in time and seen late."""
+_RETRY_SECONDS = 30
+"""A job that was declined, lost or failed is not looked at again before."""
+_PAUSE_SECONDS = 5.0
+_STOP_SECONDS = 5.0
+_GOODBYE_SECONDS = 2.0
+
+
+class Agent:
+    """One provider on one machine. `run` returns after `stop`; jobs that run then keep their containers, and a
+    later agent over the same ledger carries them on.
+    """
+
+    def __init__(self, shop: Workshop, ask_seconds: int = 120) -> None:
+        """`ask_seconds`: how long each ask stands; it is renewed at half of that."""
+        self._shop, self._ask_seconds = shop, ask_seconds
+        self._purse = Purse(shop)
+        self._workers: dict[JobId, threading.Thread] = {}
+        self._hiring = threading.Lock()
+        self._issued = 0
+        self._asked = self._looked_late = float("-inf")
+
+    def run(self) -> None:
+        """Works until `stop`."""
+        matches = threading.Thread(target=self._take_matches, name="matches", daemon=True)
+        matches.start()
+        withdrawn = False
+        while not self._shop.stopping.is_set():
+            try:
+                self._shop.now()
+                self._resume()
+                self._offer()
+                self._revive()
+                closed = [
+                    self._purse.collect(entry)
+                    for entry in self._shop.ledger.entries(frozenset({Step.DELIVERED}))
+                ]
+                if any(closed) or not withdrawn:
+                    self._purse.withdraw()
+                    withdrawn = True
+            except DeaiError as error:
+                _log.warning("%s; again in %.1f s", error, _PAUSE_SECONDS)
+                self._shop.stopping.wait(_PAUSE_SECONDS)
+            except Exception:  # noqa: BLE001 - a loop's top
+                _log.exception("a bug; again in %.1f s", _PAUSE_SECONDS)
+                self._shop.stopping.wait(_PAUSE_SECONDS)
+            self._shop.stopping.wait(_LOOK_SECONDS)
+        self._leave()
+
+    def stop(self) -> None:
+        """No new bids; the loops end soon. Safe in a signal handler."""
+        self._shop.stopping.set()
+
+    def _leave(self) -> None:
+        _log.info("stopping; running jobs keep their containers")
+        goodbye = threading.Thread(target=self._say_goodbye, daemon=True)
+        goodbye.start()
+        goodbye.join(_GOODBYE_SECONDS)
+        deadline = time.monotonic() + _STOP_SECONDS
+        for worker in self._workers.values():
+            worker.join(max(0.0, deadline - time.monotonic()))
+
+    def _say_goodbye(self) -> None:
+        try:
+            self._ask(1)
+        except DeaiError as error:
+            _log.info("the ask stands until it expires: %s", error)
+
+    # The offer.
+
+    def _offer(self) -> None:
+        """Renews the ask in time, as long as the engine answers; containers that no job accounts for go."""
+        if time.monotonic() - self._asked < self._ask_seconds / 2:
+            return
+        for id_ in self._shop.executor.adopt():
+            entry = self._shop.ledger.entry(id_)
+            if (entry is None or entry.step not in UNDER_AWARD) and not self._working(id_):
+                _log.warning("%s: a container without a promise is removed", id_)
+                self._shop.executor.remove(id_)
+        self._ask(self._ask_seconds)
+        self._asked = time.monotonic()
+
+    def _ask(self, seconds: int) -> None:
+        shop = self._shop
+        now = shop.clock.now()
+        self._issued = max(now, self._issued + 1)
+        ask = Ask(
+            provider=shop.address,
+            chain_id=shop.chain.chain_id,
+            contract=shop.chain.contract,
+            capacity=shop.capacity,
+            prices=dict(shop.rules.prices.items()),
+            max_bond=dict(shop.rules.max_bond.items()),
+            issued_at=self._issued,
+            expires_at=self._issued + seconds,
+        )
+        shop.market.ask(SignedAsk(ask=ask.canonical().decode(), signature=sign_ask(shop.account, ask)))
+        _log.info("ask: %d slots, for %d s", ask.capacity.slots, seconds)
+
+    # The matches.
+
+    def _take_matches(self) -> None:
+        cursor = 0
+        while not self._shop.stopping.is_set():
+            try:
+                matches = self._shop.market.matches(self._shop.address, cursor, _WAIT_SECONDS)
+                cursor = matches.cursor
+                for match in matches.matches:
+                    self._take(match)
+            except DeaiError as error:
+                _log.warning("matches: %s; again in %.1f s", error, _PAUSE_SECONDS)
+                self._shop.stopping.wait(_PAUSE_SECONDS)
+            except Exception:  # noqa: BLE001 - a loop's top
+                _log.exception("matches: a bug; again in %.1f s", _PAUSE_SECONDS)
+                self._shop.stopping.wait(_PAUSE_SECONDS)
+
+    def _take(self, match: Match) -> None:
+        shop = self._shop
+        job, wall = match.job.value(), shop.clock.wall()
+        entry = shop.ledger.entry(match.id)
+        if entry is not None:
+            ended = entry.step in (Step.DECLINED, Step.LOST, Step.FAILED)
+            if not ended or wall - entry.updated_at < _RETRY_SECONDS or self._working(match.id):
+                return
+        elif job_id(job, shop.domain) != match.id:
+            _log.warning("%s: the market sent a job that has another id", match.id)
+            return
+        if len(shop.ledger.entries(BUSY)) >= shop.capacity.slots or shop.stopping.is_set():
+            return
+        try:
+            if match.signature:
+                check_job(job, match.signature, shop.domain)
+            elif shop.chain.state(match.id)[0] is not JobState.OPEN:
+                raise BadSignature("job: is neither signed nor posted")
+        except WrongRequest as error:
+            _log.warning("%s: %s", match.id, error)
+            return
+        shop.ledger.match(match.id, job, match.signature, shop.now())
+        _log.info("%s: matched", match.id)
+        self._work(match.id)
+
+    # The work.
+
+    def _resume(self) -> None:
+        """Gives each job under way a thread, if it has none: after a restart, that is all of them."""
+        for entry in self._shop.ledger.entries(BUSY):
+            self._work(entry.id)
+
+    def _revive(self) -> None:
+        """Takes up a job whose award came after its bid was given up."""
+        if time.monotonic() - self._looked_late < _LATE_LOOK_SECONDS:
+            return
+        self._looked_late = time.monotonic()
+        now = self._shop.clock.now()
+        for entry in self._shop.ledger.entries(frozenset({Step.LOST})):
+            if entry.expires_at is None or now >= entry.expires_at + _LATE_SECONDS or self._working(entry.id):
+                continue
+            self._revive_one(entry)
+
+    def _revive_one(self, entry: Entry) -> None:
+        award = self._shop.award(entry)
+        if award is not None and award.terms.provider == self._shop.address:
+            _log.warning("%s: its award came late", entry.id)
+            self._shop.move(
+                entry.id,
+                Step.AWARDED,
+                "the award came late",
+                terms=award.terms,
+                award_block=award.block,
+                award_hash=award.block_hash,
+            )
+            self._work(entry.id)
+
+    def _working(self, id_: JobId) -> bool:
+        worker = self._workers.get(id_)
+        return worker is not None and worker.is_alive()
+
+    def _work(self, id_: JobId) -> None:
+        with self._hiring:
+            if self._working(id_) or self._shop.stopping.is_set():
+                return
+            worker = threading.Thread(target=Assignment(self._shop, id_).carry, name=id_[:10], daemon=True)
+            alive = {each: thread for each, thread in self._workers.items() if thread.is_alive()}
+            self._workers = alive | {id_: worker}
+            worker.start()

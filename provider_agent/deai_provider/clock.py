@@ -1,0 +1,26 @@
+"""The chain's time between blocks: what the next block will say, as near as one can know."""
+
+import time
+from collections.abc import Callable
+
+from deai.chain import Block
+from deai.job import Timestamp
+
+
+class ChainClock:
+    """This machine's clock, put forward when the chain's newest block is ahead of it: local chains jump."""
+
+    def __init__(self, wall: Callable[[], float] = time.time) -> None:
+        self.wall = wall
+        """Seconds since 1970 on this machine."""
+        self._head = ""
+        self._ahead = 0
+
+    def saw(self, head: Block) -> None:
+        """Takes note of the newest block. What counts is the moment at which it was first seen."""
+        if head.hash != self._head:
+            self._head, self._ahead = head.hash, max(0, head.time - int(self.wall()))
+
+    def now(self) -> Timestamp:
+        """Chain seconds."""
+        return Timestamp(int(self.wall()) + self._ahead)

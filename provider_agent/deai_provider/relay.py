@@ -1,0 +1,98 @@
+"""Tells a market what the chain does not see: a job's observations and logs. Never holds up the run: it has
+its own thread.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from eth_account.signers.local import LocalAccount
+
+from deai.errors import DeaiError, Unavailable
+from deai.job import JobId
+from deai.wire import LogChunk, Observation
+from deai_provider.workshop import Market
+
+_log = logging.getLogger(__name__)
+_CHUNK_BYTES = 256 << 10
+_LOOK_SECONDS = 0.5
+_MAX_PAUSE_SECONDS = 30.0
+
+
+class Relay:
+    """One job's messages to the market, in order. What a market that is away misses is sent again later."""
+
+    def __init__(
+        self, market: Market, account: LocalAccount, id_: JobId, read: Callable[[int], bytes]
+    ) -> None:
+        """`read(offset)` gives the run's output from that byte on."""
+        self._market, self._account, self._id, self._read = market, account, id_, read
+        self._observations: deque[Observation] = deque()
+        self._offset = 0
+        self._logging = False
+        self._finishing = threading.Event()
+        self._aborted = threading.Event()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def observe(self, event: str, text: str = "") -> None:
+        """Queues an observation."""
+        self._observations.append(Observation(event=event, text=text[:256]))
+        self._start()
+
+    def follow(self) -> None:
+        """Sends the run's output from now on, from its first byte: chunks that the market has are harmless."""
+        self._logging = True
+        self._start()
+
+    def finish(self, seconds: float) -> None:
+        """Sends what is left, for at most `seconds`; then gives up."""
+        if self._thread is None:
+            return
+        self._finishing.set()
+        self._wake.set()
+        self._thread.join(seconds)
+        self._aborted.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            _log.info("%s: the market does not have all of the log", self._id)
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name=f"relay-{self._id[:10]}", daemon=True)
+            self._thread.start()
+        self._wake.set()
+
+    def _work(self) -> None:
+        pause = _LOOK_SECONDS
+        while not self._aborted.is_set():
+            self._wake.clear()
+            finishing = self._finishing.is_set()
+            try:
+                self._send()
+                if finishing:
+                    return
+                pause = _LOOK_SECONDS
+            except Unavailable as error:
+                _log.info("%s: %s; again in %.1f s", self._id, error, pause)
+                self._aborted.wait(pause)
+                pause = min(pause * 2, _MAX_PAUSE_SECONDS)
+                continue
+            except DeaiError as error:
+                _log.warning("%s: the market refused a message: %s", self._id, error)
+                return
+            self._wake.wait(_LOOK_SECONDS if self._logging else None)
+
+    def _send(self) -> None:
+        while self._observations:
+            self._market.observe(self._account, self._id, self._observations[0])
+            self._observations.popleft()
+        if not self._logging:
+            return
+        finishing = self._finishing.is_set()
+        while data := self._read(self._offset)[:_CHUNK_BYTES]:
+            self._market.send_logs(self._account, self._id, LogChunk(offset=self._offset, data=data))
+            self._offset += len(data)
+        if finishing:
+            self._market.send_logs(self._account, self._id, LogChunk(offset=self._offset, data=b"", end=True))

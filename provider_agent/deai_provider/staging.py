@@ -1,0 +1,67 @@
+"""Staging: a job's spec, image and inputs on this machine's disk, checked, before anything is promised."""
+
+from pathlib import Path
+
+from deai import unixfs
+from deai.cid import Cid, Codec
+from deai.errors import BadContent
+from deai.job import Job
+from deai.spec import Spec
+from deai.store import Store
+from deai_provider.workshop import Workshop
+
+
+def read_spec(store: Store, job: Job) -> Spec:
+    """The spec that the job names. Raises BadField for one that is not valid, ContentMissing,
+    StoreUnavailable.
+    """
+    return Spec.parse(store.get(Cid(Codec.RAW, job.spec)))
+
+
+def stage(shop: Workshop, spec: Spec, folder: Path) -> str:
+    """Brings everything a run of `spec` needs; inputs go to `folder`/inputs. Returns the image's pinned id.
+
+    What is there already stays. Raises BadContent for content that is not what it says or beyond the caps,
+    ContentMissing, StoreUnavailable, EngineUnavailable.
+    """
+    inputs = inputs_folder(folder)
+    inputs.mkdir(parents=True, exist_ok=True)
+    left = shop.max_input_bytes
+    for name, cid in sorted(spec.inputs.items()):
+        target = inputs / name
+        if not target.exists():
+            unixfs.fetch(shop.store, Cid.parse(cid), target, unixfs.Limits(max_bytes=left))
+        left -= _bytes(target)
+        if left < 0:
+            raise BadContent(f"inputs: more than {shop.max_input_bytes} bytes")
+    with shop.images:
+        archive = _archive(shop, Cid.parse(spec.image.cid)) if spec.image.cid else None
+        return shop.executor.stage(spec.image, archive)
+
+
+def inputs_folder(folder: Path) -> Path:
+    """Where the inputs of the job in `folder` are."""
+    return folder / "inputs"
+
+
+def _archive(shop: Workshop, cid: Cid) -> Path:
+    """The image archive, fetched unless an earlier job brought it; the oldest ones go when they are too
+    many.
+    """
+    archive = shop.work / "images" / f"{cid}.tar"
+    if archive.exists():
+        archive.touch()
+    else:
+        unixfs.fetch(shop.store, cid, archive, unixfs.Limits(max_bytes=shop.max_image_bytes))
+    kept = shop.image_cache_bytes
+    for each in sorted(archive.parent.glob("*.tar"), key=lambda path: path.stat().st_mtime, reverse=True):
+        kept -= _bytes(each)
+        if kept < 0 and each != archive:
+            each.unlink()
+    return archive
+
+
+def _bytes(path: Path) -> int:
+    if path.is_dir():
+        return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+    return path.stat().st_size
