@@ -18,6 +18,9 @@ from deai.errors import BadSignature
 from deai.job import Address, Bid, Job, JobId, Timestamp
 
 _DOMAIN_NAME, _DOMAIN_VERSION = "deai", "1"
+_V = (27, 28)
+_HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+"""Half of secp256k1's order: of the two signatures that a key and a digest have, the one below counts."""
 
 JOB_TYPE = {
     "Job": [
@@ -204,6 +207,8 @@ def _sign(account: LocalAccount, message: SignableMessage) -> bytes:
 def _check(what: str, signer: Address, message: SignableMessage, signature: bytes) -> None:
     if len(signature) != 65:
         raise BadSignature(f"{what}: a signature has 65 bytes, not {len(signature)}")
+    if signature[64] not in _V or int.from_bytes(signature[32:64]) > _HALF_ORDER:
+        raise BadSignature(f"{what}: the signature is not canonical (low s, v of 27 or 28); the escrow refuses it")
     try:
         recovered = Account.recover_message(message, signature=signature)
     except (KeyBadSignature, ValueError) as error:

@@ -38,7 +38,7 @@ _ERC20 = Codec(
 )
 
 
-class _Refused(Exception):  # noqa: N818 - an answer of the node, never seen by callers
+class _Refused(Exception):
     """The node answered with an error."""
 
     def __init__(self, error: Any) -> None:

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
 
 from deai.chain import Chain
 from deai.deployment import Deployment
 from deai.errors import ChainUnavailable
-from deai.job import Address, JobId, Timestamp, Wei
+from deai.job import Address, Timestamp, Wei
 from deai.localnet import Program, anvil_binary, free_port, local_account
 from deai.testing import DAI, MemoryChain
 from deai.web3_chain import Web3Chain
+from tests.lives import CAST
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 START = Timestamp(2_000_000_000)
@@ -28,23 +28,6 @@ START = Timestamp(2_000_000_000)
 
 RICH = Wei(10**24)
 """What each account of the cast holds of DAI outside the escrow."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cast:
-    """The parties, by Anvil's well-known keys."""
-
-    submitter: LocalAccount
-    provider: LocalAccount
-    matcher: LocalAccount
-    stranger: LocalAccount
-
-    def all(self) -> tuple[LocalAccount, ...]:
-        """Everybody."""
-        return (self.submitter, self.provider, self.matcher, self.stranger)
-
-
-CAST = Cast(*(local_account(index) for index in range(1, 5)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +51,10 @@ class Node:
 
     def send(self, sender: str, to: str, signature: str, *words: str | int) -> None:
         """A transaction by one of the node's own accounts, or by one it may impersonate; static arguments only."""
-        parts = (bytes.fromhex(word[2:]).rjust(32, b"\0") if isinstance(word, str) else word.to_bytes(32) for word in words)
+        parts = (
+            bytes.fromhex(word[2:]).rjust(32, b"\0") if isinstance(word, str) else word.to_bytes(32)
+            for word in words
+        )
         data = "0x" + (keccak(text=signature)[:4] + b"".join(parts)).hex()
         self.mined({"from": sender, "to": to, "data": data})
 
@@ -100,9 +86,6 @@ class Ground(Protocol):
 
     def reorg(self, depth: int) -> None:
         """Replaces the last `depth` blocks by empty ones."""
-
-    def open_node(self) -> None:
-        """Lets the model's next call fail as if the node were gone; nothing on a real node."""
 
 
 class MemoryGround:
@@ -146,3 +129,71 @@ class AnvilGround:
 
     def reorg(self, depth: int) -> None:
         self.node("anvil_reorg", depth, [])
+
+
+@pytest.fixture(scope="session")
+def anvil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node of this session's own. Fails, saying what to run, where Anvil is not installed."""
+    port = free_port()
+    command = [
+        str(anvil_binary(CHECKOUT)),
+        "--port",
+        str(port),
+        "--hardfork",
+        "cancun",
+        "--chain-id",
+        "31337",
+    ]
+    program = Program("anvil", command, tmp_path_factory.mktemp("anvil") / "anvil.log")
+    node = Node(f"http://127.0.0.1:{port}")
+    try:
+        program.wait_for(lambda: _answers(node), ChainUnavailable)
+        yield node
+    finally:
+        program.stop()
+
+
+@pytest.fixture(scope="session")
+def deployment(anvil: Node, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    """The escrow and DAI, deployed as users deploy them; the cast is rich, and trusts the escrow with its DAI."""
+    out = tmp_path_factory.mktemp("deployment") / "deployment.json"
+    script = [sys.executable, str(CHECKOUT / "scripts" / "deploy.py")]
+    arguments = ["--rpc", anvil.rpc, "--out", str(out), "--test-token", "DAI"]
+    done = subprocess.run([*script, *arguments], capture_output=True, text=True, check=False, cwd=CHECKOUT)
+    assert done.returncode == 0, f"scripts/deploy.py: {done.stdout}{done.stderr}"
+    deployment = Deployment.load(out)
+    token = deployment.token("DAI").address
+    for account in CAST.all():
+        anvil.send(account.address, token, "mint(address,uint256)", account.address, RICH)
+        anvil.send(account.address, token, "approve(address,uint256)", deployment.contract, (1 << 256) - 1)
+    anvil("evm_setNextBlockTimestamp", START)
+    anvil("evm_mine")
+    return deployment
+
+
+@pytest.fixture
+def anvil_ground(anvil: Node, deployment: Deployment) -> Iterator[AnvilGround]:
+    """The contract on Anvil, as it was deployed; rolled back after the test."""
+    snapshot = anvil("evm_snapshot")
+    yield AnvilGround(anvil, deployment)
+    assert anvil("evm_revert", snapshot)
+
+
+@pytest.fixture
+def memory_ground() -> MemoryGround:
+    """The model."""
+    return MemoryGround()
+
+
+@pytest.fixture(params=["memory", "anvil"])
+def ground(request: pytest.FixtureRequest) -> Ground:
+    """The model and the contract, one after the other: a test of both."""
+    found: Ground = request.getfixturevalue(f"{request.param}_ground")
+    return found
+
+
+def _answers(node: Node) -> bool:
+    try:
+        return bool(node("eth_chainId"))
+    except ChainUnavailable:
+        return False
