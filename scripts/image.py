@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Builds the image of the demo and of the tests: Python and numpy, from Debian packages, as one image archive. No image registry needed.
+"""Builds the image of the demo and of the tests, Python and numpy, from Debian packages: no image registry needed.
 
-The archive is what `docker save` would write. The same packages give the same bytes, hence the same image id, on every machine.
+The archive is what `docker save` would write. The same packages give the same bytes, hence the same image id.
 """
 
 import argparse
@@ -20,8 +20,12 @@ from pathlib import Path, PurePosixPath
 
 PACKAGES = ("python3", "python3-numpy")
 UNUSED = frozenset(
-    "debconf dpkg gcc-12-base libacl1 libcom-err2 libdb5.3 libgssapi-krb5-2 libk5crypto3 libkeyutils1 libkrb5-3 libkrb5support0 libmd0 libnsl2"
-    " libpcre2-8-0 libselinux1 libtirpc-common libtirpc3 libzstd1 media-types python3-pkg-resources readline-common tar tzdata".split()
+    {
+        *("debconf", "dpkg", "tar", "tzdata", "media-types", "readline-common", "python3-pkg-resources"),
+        *("gcc-12-base", "libacl1", "libdb5.3", "libmd0", "libpcre2-8-0", "libselinux1", "libzstd1"),
+        *("libcom-err2", "libgssapi-krb5-2", "libk5crypto3", "libkeyutils1", "libkrb5-3", "libkrb5support0"),
+        *("libnsl2", "libtirpc-common", "libtirpc3"),
+    }
 )
 """Dependencies of their installation, or of Python modules that no job in a box without network can use."""
 

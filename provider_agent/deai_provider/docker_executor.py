@@ -4,46 +4,36 @@ The engine must run on this machine, share its file system, and be able to enfor
 its job's id, so that a second attempt finds the first one's container.
 """
 
-import json
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import docker
 import requests
 from docker.errors import APIError, DockerException, NotFound
-from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
 from deai import ask
 from deai.errors import BadContent, BadField, Bug, ContentMissing, EngineUnavailable
 from deai.job import JobId
 from deai.spec import Image, Resources
-from deai_provider import run_log, volume
+from deai_provider import run_log, sandbox, volume
 from deai_provider.executor import Run, RunState, RunStatus
 from deai_provider.hardware import Device
 from deai_provider.image_archive import ImageArchive, ImageLimits, check_config
 
-NOBODY = 65_534
-"""The user and the group that every run is."""
 MAX_LOG_BYTES = 16 << 20
 """What is kept of each run's output."""
 
 _MIB = 1 << 20
 _JOB, _AGENT, _GPUS = "deai.job", "deai.agent", "deai.gpus"
 _TAG = "deai.local/image"
-_MAX_PIDS = 4_096
-_MAX_FILES = 8_192
-"""Open files of each process. Low enough for an engine that was started with little itself."""
-_INODES_PER_MIB = 64
 _CALL_SECONDS, _LOAD_SECONDS, _STOP_SECONDS, _DRAIN_SECONDS = 60, 3_600, 5, 5
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _INIT = "/sbin/docker-init"
-_SCRATCH = "/tmp"  # noqa: S108 - inside the container
 _log = logging.getLogger(__name__)
 
 
@@ -69,10 +59,7 @@ class DockerExecutor:
         self._work = work.resolve()
         self._agent, self._runtime, self._devices = agent, runtime, tuple(devices)
         self._image_limits = image_limits or ImageLimits()
-        self._seccomp = json.dumps(
-            json.loads(resources.files("deai_provider").joinpath("seccomp.json").read_text())
-        )
-        self._starting, self._trying, self._following = threading.Lock(), threading.Lock(), threading.Lock()
+        self._creating, self._trying, self._following = threading.Lock(), threading.Lock(), threading.Lock()
         self._followers: dict[JobId, threading.Thread] = {}
         self._tried: set[str] = set()
         where = docker.utils.kwargs_from_env() if base_url is None else {"base_url": base_url}
@@ -145,16 +132,13 @@ class DockerExecutor:
         with self._trying:
             if image in self._tried:
                 return
-            name = f"deai-trial-{self._agent}"
-            folder = self._work / "trial"
+            name, folder = f"deai-trial-{self._agent}", self._work / "trial"
             folder.mkdir(exist_ok=True)
-            mounts = _mounts(folder, folder)
+            box = sandbox.host_config(Resources(), folder, folder, (), self._runtime)
             with _engine("try the image"):
                 self._remove_container(name)
                 try:
-                    self._create(
-                        name, image, [_INIT, "--version"], [], mounts, Resources(), {_AGENT: self._agent}
-                    )
+                    self._create(name, image, [_INIT, "--version"], [], {_AGENT: self._agent}, box)
                     self._api.start(name)
                     code = self._api.wait(name)["StatusCode"]
                 except APIError as error:
@@ -170,34 +154,31 @@ class DockerExecutor:
     def start(self, run: Run) -> None:
         """See `executor.Executor`."""
         name = _name(run.job)
-        with self._starting, _engine(f"start {name}"):
-            found = self._inspect(run.job)
-            if found is None:
-                self._check_room(run)
-                outputs = volume.make(self._work, run.job, run.resources.disk_mib, NOBODY)
-                gpus = self._choose_gpus(run.resources)
-                labels = {_JOB: run.job, _AGENT: self._agent, _GPUS: ",".join(gpus)}
-                mounts = _mounts(run.inputs.resolve(), outputs)
-                with _already_there():
-                    self._create(
-                        name,
-                        run.image,
-                        list(run.command),
-                        _environment(run, gpus),
-                        mounts,
-                        run.resources,
-                        labels,
-                        gpus,
-                    )
-            elif found["Config"]["Labels"].get(_AGENT) != self._agent:
-                raise EngineUnavailable(
-                    f"the container {name} is another agent's; give each agent of this engine its own jobs"
-                )
-            elif found["State"]["Status"] != "created":
-                return
-            # Mounted again here: the machine may have been restarted between create and start.
-            volume.attach(self._work, run.job)
-            self._api.start(name)
+        with _engine(f"start {name}"):
+            with self._creating:
+                found = self._inspect(run.job) or self._create_run(run)
+            if found["Config"]["Labels"].get(_AGENT) != self._agent:
+                raise EngineUnavailable(f"the container {name} is another agent's, named as ours would be")
+            if found["State"]["Status"] == "created":
+                # Mounted again here: the machine may have been restarted between create and start.
+                volume.attach(self._work, run.job)
+                self._api.start(name)
+
+    def _create_run(self, run: Run) -> dict[str, Any]:
+        self._check_room(run)
+        gpus = self._choose_gpus(run.resources)
+        outputs = volume.make(self._work, run.job, run.resources.disk_mib, sandbox.NOBODY)
+        box = sandbox.host_config(run.resources, run.inputs.resolve(), outputs, gpus, self._runtime)
+        labels = {_JOB: run.job, _AGENT: self._agent, _GPUS: ",".join(gpus)}
+        environment = sandbox.environment(run.env, gpus)
+        try:
+            self._create(_name(run.job), run.image, run.command, environment, labels, box)
+        except APIError as error:
+            # A create that failed on our side may have succeeded on the engine's.
+            if error.status_code != requests.codes.conflict:
+                raise
+        created: dict[str, Any] = self._api.inspect_container(_name(run.job))
+        return created
 
     def poll(self, job: JobId) -> RunStatus:
         """See `executor.Executor`."""
@@ -222,10 +203,8 @@ class DockerExecutor:
     def wait(self, job: JobId, seconds: float) -> RunStatus:
         """See `executor.Executor`. Returns at once when nothing runs."""
         # docker-py reports a time that is over as a connection error; poll tells the two apart.
-        with (
-            suppress(requests.exceptions.ConnectionError, requests.exceptions.Timeout, NotFound),
-            _engine("wait"),
-        ):
+        over = (requests.exceptions.ConnectionError, requests.exceptions.Timeout)
+        with _engine(f"wait for {_name(job)}"), suppress(NotFound, *over):
             self._api.wait(_name(job), timeout=max(seconds, 0.001))
         return self.poll(job)
 
@@ -240,7 +219,7 @@ class DockerExecutor:
 
     def stop(self, job: JobId) -> None:
         """See `executor.Executor`."""
-        with suppress(NotFound), _engine(f"stop {_name(job)}"):
+        with _engine(f"stop {_name(job)}"), suppress(NotFound):
             self._api.stop(_name(job), timeout=_STOP_SECONDS)
 
     def outputs(self, job: JobId) -> Path:
@@ -270,59 +249,25 @@ class DockerExecutor:
         self,
         name: str,
         image: str,
-        command: list[str],
+        command: Sequence[str],
         environment: list[str],
-        mounts: list[Mount],
-        limits: Resources,
         labels: dict[str, str],
-        gpus: Sequence[str] = (),
+        box: dict[str, Any],
     ) -> None:
-        # /tmp and /dev/shm are memory, and count as the run's: neither may take more than half of it.
-        half_mib = max(1, limits.memory_mib // 2)
-        scratch_mib = min(half_mib, limits.disk_mib)
-        gpu_request = [DeviceRequest(device_ids=list(gpus), capabilities=[["gpu"]])] if gpus else None
-        host_config = self._api.create_host_config(
-            network_mode="none",
-            ipc_mode="private",
-            cgroupns="private",
-            cap_drop=["ALL"],
-            security_opt=["no-new-privileges:true", f"seccomp={self._seccomp}"],
-            read_only=True,
-            mounts=mounts,
-            tmpfs={
-                # Not noexec: compilers that work at run time load what they wrote, and the image may hold any program anyway.
-                _SCRATCH: f"rw,nosuid,nodev,exec,mode=1777,size={scratch_mib}m,nr_inodes={scratch_mib * _INODES_PER_MIB}"
-            },
-            shm_size=half_mib * _MIB,
-            pids_limit=_MAX_PIDS,
-            mem_limit=limits.memory_mib * _MIB,
-            memswap_limit=limits.memory_mib * _MIB,
-            nano_cpus=limits.cpu_millis * 1_000_000,
-            # If the machine itself runs out of memory, it takes a job first.
-            oom_score_adj=1_000,
-            ulimits=[
-                Ulimit(name="core", soft=0, hard=0),
-                Ulimit(name="nofile", soft=_MAX_FILES, hard=_MAX_FILES),
-            ],
-            log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "32m", "max-file": "2"}),
-            device_requests=gpu_request,
-            init=True,
-            runtime=self._runtime,
-            restart_policy={"Name": "no"},
-        )
         self._api.create_container(
             image,
             name=name,
             entrypoint=[],
-            command=command,
+            command=list(command),
             environment=environment,
             labels=labels,
-            user=f"{NOBODY}:{NOBODY}",
+            user=f"{sandbox.NOBODY}:{sandbox.NOBODY}",
+            # The image's own may be a folder that only its root may enter.
             working_dir="/outputs",
             hostname="deai",
             healthcheck={"test": ["NONE"]},
             stop_signal="SIGTERM",
-            host_config=host_config,
+            host_config=box,
         )
 
     def _check_room(self, run: Run) -> None:
@@ -405,20 +350,6 @@ def _name(job: JobId) -> str:
     return f"deai-{job[2:34]}"
 
 
-def _mounts(inputs: Path, outputs: Path) -> list[Mount]:
-    return [
-        Mount("/inputs", str(inputs), type="bind", read_only=True, propagation="rprivate"),
-        Mount("/outputs", str(outputs), type="bind", propagation="rprivate"),
-    ]
-
-
-def _environment(run: Run, gpus: Sequence[str]) -> list[str]:
-    given = {"HOME": _SCRATCH, **dict(run.env)}
-    # Where NVIDIA's runtime is installed, this variable alone hands out GPUs, and images set it to `all`.
-    given["NVIDIA_VISIBLE_DEVICES"] = ",".join(gpus) or "void"
-    return [f"{name}={value}" for name, value in given.items()]
-
-
 def _check_engine(info: Mapping[str, Any], runtime: str) -> None:
     options = info.get("SecurityOptions") or []
     missing = [name for name in ("MemoryLimit", "CpuCfsQuota", "PidsLimit") if not info.get(name)]
@@ -465,24 +396,12 @@ def _seconds(moment: str) -> float | None:
 
 @contextmanager
 def _engine(what: str) -> Iterator[None]:
-    """What the engine or its absence throws, as ours. NotFound passes: its meaning depends on the call."""
+    """What the engine or its absence throws, as ours."""
     try:
         yield
-    except NotFound:
-        raise
     except APIError as error:
         raise EngineUnavailable(f"cannot {what}: {error.explanation or error}") from error
     except (DockerException, requests.exceptions.RequestException) as error:
         raise EngineUnavailable(
             f"cannot {what}: {error}; is dockerd running, and may we use its socket?"
         ) from error
-
-
-@contextmanager
-def _already_there() -> Iterator[None]:
-    """A create that failed on our side may have succeeded on the engine's."""
-    try:
-        yield
-    except APIError as error:
-        if error.status_code != requests.codes.conflict:
-            raise

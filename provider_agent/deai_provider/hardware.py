@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pynvml
+
 from deai.ask import Capacity, Gpu
 from deai.errors import BadField, EngineUnavailable
 
