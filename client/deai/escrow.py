@@ -186,8 +186,6 @@ class Escrow:
         job_id = signing.job_id(job, self.domain)
         state = self._allowed(job_id, Action.AWARD)
         if state is JobState.UNKNOWN:
-            if not job_signature:
-                raise errors.WrongState(job_id, state)
             self._signed_job(job_id, job, job_signature)
         _well_formed(job)
         if call.now >= job.award_by:
