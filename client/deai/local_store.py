@@ -138,13 +138,10 @@ class LocalStore:
         file, name = tempfile.mkstemp(dir=self._writing)
         written = Path(name)
         try:
-            try:
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(file, view) :]
+            with os.fdopen(file, "wb") as block:
+                block.write(data)
+                block.flush()
                 os.fsync(file)
-            finally:
-                os.close(file)
             written.replace(path)
         except OSError:
             written.unlink(missing_ok=True)

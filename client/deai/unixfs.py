@@ -8,6 +8,7 @@ CIDv0 included, are read.
 A store's `get` verifies each block against its CID, so following links of verified blocks verifies the tree.
 """
 
+import errno
 import os
 import stat
 import tempfile
@@ -125,6 +126,8 @@ def fetch(store: Store, cid: Cid, target: Path, limits: Limits = DEFAULT_LIMITS)
             content.rename(target)
             sync_folder(target.parent)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise BadContent(f"{cid}: holds a path that is too long to be written below {target}") from error
         raise Unavailable(f"{target}: cannot be written: {error.strerror or error}") from error
     return Fetched(reader.bytes, reader.files)
 
@@ -380,13 +383,8 @@ def _write(reader: _Reader, cid: Cid, path: Path, depth: int) -> None:
             _write(reader, link.cid, path / link.name, depth + 1)
         sync_folder(path)
         return
-    with path.open("xb", buffering=0) as file:
+    with path.open("xb") as file:
         for data in reader.content(node):
-            _write_all(file.fileno(), data)
+            file.write(data)
+        file.flush()
         os.fsync(file.fileno())
-
-
-def _write_all(file: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]

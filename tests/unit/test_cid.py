@@ -2,10 +2,11 @@ import base64
 import hashlib
 
 import pytest
-from deai.cid import Cid, Codec
-from deai.errors import BadField
 from hypothesis import given
 from hypothesis import strategies as st
+
+from deai.cid import Cid, Codec
+from deai.errors import BadField
 
 EMPTY_FILE = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
 EMPTY_FOLDER_V0 = "QmUNLLsPACCz1vLxQVkXqqLX5R1X345qqfHbsf67hvA3Nn"

@@ -1,13 +1,14 @@
 from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from deai import dag_pb
 from deai.cid import Cid, Codec
 from deai.dag_pb import Kind, Link, Node
 from deai.errors import BadContent
 from deai.store import Block
-from hypothesis import given
-from hypothesis import strategies as st
 
 NUMBERS = st.integers(0, (1 << 64) - 1)
 cids = st.builds(Cid, st.sampled_from(Codec), st.binary(min_size=32, max_size=32))

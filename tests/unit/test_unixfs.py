@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from deai import dag_pb, unixfs
 from deai.cid import Cid, Codec
 from deai.dag_pb import Kind, Link, Node
@@ -15,8 +18,6 @@ from deai.errors import BadContent, BadField, ContentMissing, Unavailable
 from deai.local_store import LocalStore
 from deai.store import Block, Store
 from deai.unixfs import Entry, Fetched, Limits
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "unixfs.json").read_text())
 FOLDERS = {each["name"]: each for each in VECTORS["folders"]}
@@ -408,6 +409,15 @@ def test_a_file_longer_than_asked_for_is_refused_before_its_parts_are_read(store
     root = file_of(store, (Cid.of(b"nowhere", Codec.RAW), 1 << 40))
     with pytest.raises(BadContent, match="has more than 1000 bytes"):
         unixfs.read(store, root, 1000)
+
+
+def test_a_path_too_long_for_the_disk_is_refused(store: LocalStore, tmp_path: Path) -> None:
+    root = folder_of(store)
+    for _ in range(30):
+        root = folder_of(store, ("x" * 255, root))
+    with pytest.raises(BadContent, match="holds a path that is too long"):
+        unixfs.fetch(store, root, tmp_path / "target")
+    assert_nothing_at(tmp_path / "target")
 
 
 def bomb(store: Store, cid: Cid, size: int, levels: int, fan_out: int) -> Iterator[tuple[Cid, int]]:
