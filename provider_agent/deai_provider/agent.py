@@ -8,7 +8,7 @@ import time
 
 from deai.ask import Ask
 from deai.errors import BadSignature, DeaiError, WrongRequest
-from deai.job import JobId, JobState
+from deai.job import JobId, JobState, Timestamp
 from deai.signing import check_job, job_id, sign_ask
 from deai.wire import Match, SignedAsk
 from deai_provider.assignment import Assignment
@@ -19,13 +19,14 @@ from deai_provider.workshop import Workshop
 _log = logging.getLogger(__name__)
 _WAIT_SECONDS = 15.0
 """How long a market is asked to hold the question for matches."""
-_LOOK_SECONDS = 1.0
-_LATE_LOOK_SECONDS = 5.0
 _LATE_SECONDS = 600
 """A lost bid is looked after this long: its award may have been mined in time and seen late."""
 _RETRY_SECONDS = 30
 """A job that was declined, lost or failed is not looked at again before."""
-_PAUSE_SECONDS = 5.0
+_LOOK_POLLS, _PAUSE_POLLS, _LATE_LOOK_POLLS = 4, 20, 20
+"""How often the ledger is gone through, how long a failure is waited out, and how often lost bids are
+looked after.
+"""
 _STOP_SECONDS = 5.0
 _GOODBYE_SECONDS = 2.0
 
@@ -38,6 +39,7 @@ class Agent:
     def __init__(self, shop: Workshop, ask_seconds: int = 120) -> None:
         """`ask_seconds`: how long each ask stands; it is renewed at half of that."""
         self._shop, self._ask_seconds = shop, ask_seconds
+        self._pause = _PAUSE_POLLS * shop.poll_seconds
         self._purse = Purse(shop)
         self._workers: dict[JobId, threading.Thread] = {}
         self._hiring = threading.Lock()
@@ -63,12 +65,12 @@ class Agent:
                     self._purse.withdraw()
                     withdrawn = True
             except DeaiError as error:
-                _log.warning("%s; again in %.1f s", error, _PAUSE_SECONDS)
-                self._shop.stopping.wait(_PAUSE_SECONDS)
+                _log.warning("%s; again in %.1f s", error, self._pause)
+                self._shop.stopping.wait(self._pause)
             except Exception:  # noqa: BLE001 - a loop's top
-                _log.exception("a bug; again in %.1f s", _PAUSE_SECONDS)
-                self._shop.stopping.wait(_PAUSE_SECONDS)
-            self._shop.stopping.wait(_LOOK_SECONDS)
+                _log.exception("a bug; again in %.1f s", self._pause)
+                self._shop.stopping.wait(self._pause)
+            self._shop.stopping.wait(_LOOK_POLLS * self._shop.poll_seconds)
         self._leave()
 
     def stop(self) -> None:
@@ -132,11 +134,11 @@ class Agent:
                 for match in matches.matches:
                     self._take(match)
             except DeaiError as error:
-                _log.warning("matches: %s; again in %.1f s", error, _PAUSE_SECONDS)
-                self._shop.stopping.wait(_PAUSE_SECONDS)
+                _log.warning("matches: %s; again in %.1f s", error, self._pause)
+                self._shop.stopping.wait(self._pause)
             except Exception:  # noqa: BLE001 - a loop's top
-                _log.exception("matches: a bug; again in %.1f s", _PAUSE_SECONDS)
-                self._shop.stopping.wait(_PAUSE_SECONDS)
+                _log.exception("matches: a bug; again in %.1f s", self._pause)
+                self._shop.stopping.wait(self._pause)
 
     def _take(self, match: Match) -> None:
         shop = self._shop
@@ -159,7 +161,7 @@ class Agent:
         except WrongRequest as error:
             _log.warning("%s: %s", match.id, error)
             return
-        shop.ledger.match(match.id, job, match.signature, shop.now())
+        shop.ledger.match(match.id, job, match.signature, Timestamp(int(wall)))
         _log.info("%s: matched", match.id)
         self._work(match.id)
 
@@ -172,7 +174,7 @@ class Agent:
 
     def _revive(self) -> None:
         """Takes up a job whose award came after its bid was given up."""
-        if time.monotonic() - self._looked_late < _LATE_LOOK_SECONDS:
+        if time.monotonic() - self._looked_late < _LATE_LOOK_POLLS * self._shop.poll_seconds:
             return
         self._looked_late = time.monotonic()
         now = self._shop.clock.now()

@@ -23,9 +23,9 @@ from deai_provider.relay import Relay
 from deai_provider.workshop import Workshop
 
 _log = logging.getLogger(__name__)
-_CHAIN_LOOK_SECONDS = 2.0
+_CHAIN_LOOK_POLLS = 8
 _MAX_PAUSE_SECONDS = 30.0
-_LOG_SECONDS = 5.0
+_LOG_SECONDS = 2.0
 
 T = TypeVar("T")
 
@@ -302,7 +302,7 @@ class Assignment:
         while.
         """
         shop, now = self._shop, time.monotonic()
-        if now - self._looked < _CHAIN_LOOK_SECONDS:
+        if now - self._looked < _CHAIN_LOOK_POLLS * shop.poll_seconds:
             return True
         self._looked = now
         entry = self._entry()

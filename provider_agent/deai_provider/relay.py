@@ -82,6 +82,9 @@ class Relay:
             except DeaiError as error:
                 _log.warning("%s: the market refused a message: %s", self._id, error)
                 return
+            except Exception:  # noqa: BLE001 - a loop's top
+                _log.exception("%s: a bug; the market hears no more of this job", self._id)
+                return
             self._wake.wait(_LOOK_SECONDS if self._logging else None)
 
     def _send(self) -> None:
