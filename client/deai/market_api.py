@@ -49,11 +49,11 @@ class MarketApi:
         self, url: str, domain: Domain, *, now: Callable[[], float] = time.time, timeout_seconds: float = 10.0
     ) -> None:
         """`now` gives chain seconds, for the expiry of signed requests."""
-        self._url, self._domain, self._now = url.rstrip("/"), domain, now
+        self.url, self._domain, self._now = url.rstrip("/"), domain, now
         self._timeout = timeout_seconds
         try:
             # Proxies from the environment are for the world outside, and a market is named on purpose.
-            self._client = httpx.Client(base_url=self._url, timeout=timeout_seconds, trust_env=False)
+            self._client = httpx.Client(base_url=self.url, timeout=timeout_seconds, trust_env=False)
         except (httpx.InvalidURL, ValueError) as error:
             raise errors.BadField("market", url, f"is not a URL: {error}") from error
 
@@ -76,7 +76,7 @@ class MarketApi:
         info = self._read(MarketInfo, self._send("GET", "/market"))
         if (info.chain_id, info.contract) != (self._domain.chain_id, self._domain.contract):
             rule = f"serves {info.contract} on chain {info.chain_id}, not {self._domain.contract} on {self._domain.chain_id}"
-            raise errors.BadField("market", self._url, rule)
+            raise errors.BadField("market", self.url, rule)
         return info
 
     def submit(self, order: Order) -> JobView:
@@ -154,7 +154,7 @@ class MarketApi:
         try:
             response = self._client.send(request)
         except httpx.HTTPError as error:
-            raise MarketUnavailable(f"the market at {self._url} does not answer: {error}") from error
+            raise MarketUnavailable(f"the market at {self.url} does not answer: {error}") from error
         if response.is_success:
             return response.content
         raise self._refusal(response)
@@ -174,9 +174,9 @@ class MarketApi:
         try:
             problem = Problem.model_validate_json(response.content)
         except ValidationError:
-            return MarketUnavailable(f"{self._url} answered {response.status_code}, and not as a market does")
+            return MarketUnavailable(f"{self.url} answered {response.status_code}, and not as a market does")
         if response.status_code >= 500:
-            return MarketUnavailable(f"the market at {self._url} cannot serve this now: {problem.detail}")
+            return MarketUnavailable(f"the market at {self.url} cannot serve this now: {problem.detail}")
         kind = getattr(errors, problem.error, WrongRequest)
         if not (isinstance(kind, type) and issubclass(kind, WrongRequest)):
             kind = WrongRequest
@@ -193,5 +193,5 @@ class MarketApi:
             return parse(content)
         except ValidationError as error:
             raise MarketUnavailable(
-                f"{self._url} answered, and not as a market does: {bad_field('answer', error)}"
+                f"{self.url} answered, and not as a market does: {bad_field('answer', error)}"
             ) from error

@@ -10,7 +10,6 @@ from deai.deployment import Deployment
 from deai.errors import BadField, DeaiError
 from deai.local_store import LocalStore
 from deai.web3_chain import Web3Chain
-
 from deai_market.app import serving
 from deai_market.market import Market
 from deai_market.settings import Settings
@@ -21,6 +20,7 @@ _log = logging.getLogger("deai_market")
 def main() -> None:
     """Runs the market; exit code 0 after SIGTERM or SIGINT, 2 for a wrong setting, 3 for a part out of reach."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

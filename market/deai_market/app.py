@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator
 
 import uvicorn
-from deai.errors import BadField, DeaiError
-from deai.wire import Problem
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from deai.errors import BadField, Bug, DeaiError
+from deai.wire import Problem
 from deai_market.errors import problem, status
 from deai_market.limits import BodyLimit
 from deai_market.market import Market
@@ -61,6 +61,8 @@ def serving(market: Market, host: str, port: int) -> Iterator[str]:
         thread.start()
         while not server.started and thread.is_alive():
             time.sleep(0.005)
+        if not server.started:
+            raise Bug("the web server did not start")
         yield f"http://{host}:{listener.getsockname()[1]}"
     finally:
         market.bells.close()

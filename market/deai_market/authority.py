@@ -6,7 +6,6 @@ from deai.errors import BadField
 from deai.job import Address, Timestamp
 from deai.signing import Domain, Request, check_request
 from deai.wire import MAX_AUTHORIZATION_SECONDS, Authorization
-
 from deai_market.errors import NotSigned
 
 

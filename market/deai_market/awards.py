@@ -5,12 +5,12 @@ import queue
 import threading
 from collections.abc import Callable
 
+from eth_account.signers.local import LocalAccount
+
 from deai.chain import Chain
 from deai.errors import ContractError, Unavailable
 from deai.job import JobId, JobState
 from deai.wire import SignedBid
-from eth_account.signers.local import LocalAccount
-
 from deai_market import queries
 from deai_market.book import Book
 from deai_market.clock import ChainClock
@@ -46,10 +46,28 @@ class Awards:
 
     def resume(self) -> None:
         """Puts everything in the queue that an earlier run of the market left there."""
-        with self._database.read() as session:
-            numbers = [row.number for row in queries.unsent(session)]
+        with self._database.write() as session:
+            for match in queries.sent(session):
+                match.step = MatchStep.BID
+                session.add(match)
+            session.flush()
+            numbers = [match.number for match in queries.unsent(session)]
         for number in numbers:
             self.send(number)
+
+    def undone(self, jobs: set[str]) -> None:
+        """Of `jobs`, whose events came or went: sends the awards again that a reorg undid."""
+        with self._database.read() as session:
+            if all(match.job not in jobs for match in queries.sent(session)):
+                return
+        with self._database.write() as session:
+            again = [match for match in queries.sent(session) if match.job in jobs]
+            for match in again:
+                match.step = MatchStep.BID
+                session.add(match)
+        for match in again:
+            _log.warning("a reorg undid the award of %s to %s; sending it again", match.job, match.provider)
+            self.send(match.number)
 
     def run(self, stop: threading.Event) -> None:
         """Sends until `stop`. Several threads may."""
@@ -72,12 +90,12 @@ class Awards:
         live, signed = self._book.live(order), SignedBid.model_validate_json(match.bid)
         bid = signed.bid.value()
         while not stop.is_set():
-            if self._clock.now() >= bid.expires_at:
-                return self._conclude(number, "its bid expired before the award was mined")
             try:
                 state, _ = self._chain.state(JobId(match.job))
                 if state not in (JobState.UNKNOWN, JobState.OPEN):
                     return self._conclude(number, None)
+                if self._clock.now() >= bid.expires_at:
+                    return self._conclude(number, "its bid expired before the award was mined")
                 # A job that was posted needs no signature.
                 signature = live.signature if state == JobState.UNKNOWN else b""
                 receipt = self._chain.award(self._account, live.job, signature, bid, signed.signature)

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from sqlmodel import Session
+
 from deai.ask import Ask
 from deai.chain import Chain
 from deai.cid import Cid, Codec
@@ -14,8 +16,6 @@ from deai.signing import check_bid
 from deai.spec import Resources
 from deai.store import Block, Store
 from deai.wire import JobJson, Order, SignedAsk, SignedBid
-from sqlmodel import Session
-
 from deai_market import queries
 from deai_market.clock import ChainClock
 from deai_market.database import Database

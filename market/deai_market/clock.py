@@ -2,9 +2,12 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from deai.chain import Block
 from deai.job import Timestamp
+
+_YEAR_10000 = 253_402_300_800
 
 
 class ChainClock:
@@ -21,3 +24,10 @@ class ChainClock:
     def now(self) -> Timestamp:
         """Chain seconds."""
         return Timestamp(int(self._wall()) + self._ahead)
+
+
+def utc(at: Timestamp) -> str:
+    """Chain seconds as people read them. Any number: years beyond 9999 stay a number."""
+    if at >= _YEAR_10000:
+        return f"second {at}"
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

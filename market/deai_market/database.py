@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from deai.errors import BadField
-from deai.signing import Domain
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import DatabaseError
 from sqlmodel import Session, SQLModel, create_engine
 
+from deai.errors import BadField
+from deai.signing import Domain
 from deai_market import tables
 
 _VERSION = "1"

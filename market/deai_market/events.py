@@ -17,12 +17,13 @@ from deai.chain import (
 )
 from deai.cid import Cid, Codec
 from deai.job import Address, Bid, Job, JobState, Outcome, Payout, Terms, Wei
-
 from deai_market.tables import ChainJobRow, EventRow
 
-_KINDS: dict[str, type[JobEvent]] = {
+KINDS: dict[str, type[JobEvent]] = {
     kind.__name__: kind for kind in (JobPosted, BidPlaced, JobCancelled, JobAwarded, JobDelivered, JobClosed)
 }
+"""The events about jobs, by name."""
+
 _VALUES: dict[str, type[Any]] = {"job": Job, "bid": Bid, "terms": Terms, "payout": Payout}
 _PLACE = ("block", "block_hash", "tx", "index")
 
@@ -50,12 +51,12 @@ def load(row: EventRow) -> JobEvent:
     values = {name: _VALUES[name](**value) if name in _VALUES else value for name, value in fields.items()}
     if "outcome" in values:
         values["outcome"] = Outcome(values["outcome"])
-    return _KINDS[row.kind](**values, **{name: getattr(row, name) for name in _PLACE})
+    return KINDS[row.kind](**values, **{name: getattr(row, name) for name in _PLACE})
 
 
 def is_job_event(event: Event) -> bool:
     """Whether the event is about a job, not about money alone."""
-    return type(event).__name__ in _KINDS
+    return type(event).__name__ in KINDS
 
 
 def fold(rows: Iterable[EventRow]) -> ChainJobRow | None:

@@ -1,10 +1,11 @@
 """One block by its CID, as the trustless gateway specification of IPFS has it: `?format=raw`, or an Accept of the same meaning."""
 
+from starlette.requests import Request
+from starlette.responses import Response
+
 from deai.cid import Cid
 from deai.errors import BadContent, ContentMissing, StoreUnavailable
 from deai.store import Store
-from fastapi import Request, Response
-
 from deai_market.errors import NotAcceptable, NotFound
 
 RAW = "application/vnd.ipld.raw"

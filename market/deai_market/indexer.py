@@ -10,10 +10,10 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
 
-from deai.chain import Block, Chain, JobEvent
-from deai.errors import ChainUnavailable
 from sqlmodel import Session
 
+from deai.chain import Block, Chain, JobEvent
+from deai.errors import ChainUnavailable
 from deai_market import events, queries
 from deai_market.clock import ChainClock
 from deai_market.database import Database

@@ -2,11 +2,11 @@
 
 import asyncio
 
-from deai.errors import WrongRequest
-from deai.wire import Problem
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deai.errors import WrongRequest
+from deai.wire import Problem
 from deai_market.errors import TooLarge, problem, status
 
 BODY_SECONDS = 20

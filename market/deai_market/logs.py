@@ -3,7 +3,6 @@
 from deai.errors import BadField
 from deai.job import Address, JobId
 from deai.wire import LogChunk
-
 from deai_market import queries
 from deai_market.database import Database
 from deai_market.errors import Conflict, TooLarge

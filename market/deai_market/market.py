@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from eth_account.signers.local import LocalAccount
+
 from deai.chain import Chain
 from deai.deployment import Deployment
 from deai.errors import BadField
 from deai.job import Address, JobId, JobState, Wei
 from deai.store import Store
 from deai.wire import Health, HistoryLine, JobView, MarketInfo, Matches, Observation
-from eth_account.signers.local import LocalAccount
-
 from deai_market import queries, views
 from deai_market.awards import Awards
 from deai_market.bells import Bells
@@ -129,35 +129,32 @@ class Market:
     def job(self, job: JobId) -> JobView:
         """A job with its history. Raises NotFound."""
         with self._database.read() as session:
-            order, chain_job = queries.known(session, job)
-            if order is None and chain_job is None:
+            known = queries.known(session, job)
+            if known is None:
                 raise NotFound(f"no job with the id {job}")
             match, rows = queries.live_match(session, job), queries.events_of(session, job)
             observed = queries.observations(session, job)
+        order, chain_job = known.order, known.chain_job
         token = order.token if order else chain_job.token if chain_job else None
         final = self.indexer.head - self.rules.confirmations
         lines = views.history(rows, observed, token=token, final=final, show=self.show)
         if order is not None:
-            text = f"{order.submitter} signed it, for at most {self.show(Address(order.token), Wei(int(order.price_cap)))}"
+            cap = self.show(Address(order.token), Wei(int(order.price_cap)))
+            text = f"{order.submitter} signed it, for at most {cap}"
             lines.insert(0, HistoryLine(at=order.received // 1_000, event="Signed", text=text))
-        note = views.note(order, chain_job, match, self.book.notes.get(job), self.clock.now())
-        return views.job_view(order, chain_job, note, lines)
+        note = views.note(known, match, self.book.notes.get(job), self.clock.now())
+        return views.job_view(known, note, lines)
 
     def jobs(self, submitter: Address | None, state: str | None, limit: int) -> list[JobView]:
         """The newest jobs, without their history. Raises BadField for an unknown state."""
         wanted = views.state_of(state) if state is not None else None
-        now = self.clock.now()
         with self._database.read() as session:
             found = queries.jobs(session, submitter, wanted, limit)
             live = {match.job: match for match in queries.live_matches(session)}
+        now, notes = self.clock.now(), self.book.notes
         return [
-            views.job_view(
-                order,
-                chain_job,
-                views.note(order, chain_job, live.get(job_id), self.book.notes.get(JobId(job_id)), now),
-            )
-            for order, chain_job in found
-            for job_id in ((order or chain_job).id,)  # type: ignore[union-attr]
+            views.job_view(known, views.note(known, live.get(known.id), notes.get(known.id), now))
+            for known in found
         ]
 
     def matches(self, provider: Address, after: int) -> Matches:
@@ -171,27 +168,19 @@ class Market:
         now = self.clock.now()
         with self._database.write() as session:
             seen = queries.observations(session, job)
-            if any(
-                (row.provider, row.event, row.text) == (provider, observation.event, observation.text)
-                for row in seen
-            ):
-                fresh = False
-            elif len(seen) >= self.rules.observations:
-                raise TooMany(f"{job} has {len(seen)} observations already, which is the limit")
-            else:
-                fresh = True
-                session.add(
-                    ObservationRow(
-                        job=job, provider=provider, at=now, event=observation.event, text=observation.text
-                    )
+            said = (provider, observation.event, observation.text)
+            if said not in {(row.provider, row.event, row.text) for row in seen}:
+                if len(seen) >= self.rules.observations:
+                    raise TooMany(f"{job} has {len(seen)} observations already, which is the limit")
+                row = ObservationRow(
+                    job=job, provider=provider, at=now, event=observation.event, text=observation.text
                 )
+                session.add(row)
             match = queries.live_match(session, job)
             if match is not None and match.provider == provider and match.step == MatchStep.WAITING:
                 longest = match.made_at + self.rules.staging_seconds
                 match.until = max(match.until, min(longest, now + self.rules.match_seconds))
                 session.add(match)
-        if fresh:
-            self.bells.ring(("job", job))
 
     def check_provider(self, job: JobId, account: Address, *, staging: bool = False) -> None:
         """Raises Forbidden unless `account` was awarded the job, or, for `staging`, is matched with it."""
@@ -212,8 +201,7 @@ class Market:
     def check_submitter(self, job: JobId, account: Address) -> None:
         """Raises NotFound for a job nobody knows, Forbidden unless `account` is its submitter."""
         with self._database.read() as session:
-            order, chain_job = queries.known(session, job)
-        known = order or chain_job
+            known = queries.known(session, job)
         if known is None:
             raise NotFound(f"no job with the id {job}")
         if known.submitter != account:
@@ -231,6 +219,7 @@ class Market:
             return session.get(ChainJobRow, job)
 
     def _indexed(self, jobs: set[str]) -> None:
+        self.awards.undone(jobs)
         self._wake_matcher.set()
         for job in jobs:
             self.bells.ring(("logs", job))

@@ -9,7 +9,6 @@ from deai.ask import Ask
 from deai.chain import Chain
 from deai.errors import Unavailable
 from deai.job import Address, Job, JobId, Timestamp, Wei
-
 from deai_market import queries
 from deai_market.bells import Bells
 from deai_market.book import Book
@@ -63,7 +62,7 @@ class Matcher:
             live = list(queries.live_matches(session))
             orders = list(queries.open_orders(session, now))
             asks = [Ask.parse(row.ask.encode()) for row in queries.asks(session, now)]
-            running = queries.running(session, [ask.provider for ask in asks])
+            running = queries.running(session, [ask.provider for ask in asks], now)
             taken = self._book.taken(session, live, running)
             skipped = queries.recently_dropped(session, now - self._rules.retry_seconds)
         matched = {row.job for row in live}
@@ -112,11 +111,7 @@ class Matcher:
                 return
         with self._database.write() as session:
             for row in queries.overdue(session, now):
-                waiting = row.step == MatchStep.WAITING
-                row.reason = (
-                    "it did not bid in time" if waiting else "its bid expired before the award was mined"
-                )
-                row.step, row.dropped_at = MatchStep.DROPPED, now
+                row.step, row.dropped_at, row.reason = MatchStep.DROPPED, now, "it did not bid in time"
                 session.add(row)
                 _log.info("dropped the match of %s with %s: %s", row.job, row.provider, row.reason)
 

@@ -6,12 +6,12 @@ already counts as taken, so no capacity is given away twice. No match asks for m
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import IntEnum
 
-from deai.ask import Ask, Capacity, fits, quote, without
+from deai.ask import Ask, Capacity, Gpu, fits, quote, without
 from deai.job import Address, Job, JobId, Timestamp, Wei, ramp
 from deai.spec import Resources
+from deai_market.clock import utc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,9 +136,9 @@ def reached(job: Job, price: Wei) -> Timestamp | None:
 
 def _closed(job: Job, now: Timestamp, matcher: Address) -> str | None:
     if now >= job.award_by:
-        return f"it could be awarded only before {_time(job.award_by)}"
+        return f"it could be awarded only before {utc(job.award_by)}"
     if now < job.open_at and job.matcher != matcher:
-        return f"only {job.matcher} may award it before {_time(job.open_at)}"
+        return f"only {job.matcher} may award it before {utc(job.open_at)}"
     return None
 
 
@@ -197,7 +197,7 @@ def _reason(
             when = reached(job, price)
             return (
                 f"the cheapest free ask costs {show(job.token, price)}; the ramp stands at {show(job.token, ramp(job, now))}"
-                f" and reaches it at {_time(when or job.award_by)}"
+                f" and reaches it at {utc(when or job.award_by)}"
             )
 
 
@@ -211,15 +211,7 @@ def _lacking(wanted: Resources, capacities: list[Capacity]) -> str:
         if getattr(wanted, name) > most:
             return f"no ask has {getattr(wanted, name)} {unit}; the most is {most}"
     if wanted.gpus:
-        only_gpus = Resources(
-            cpu_millis=100,
-            memory_mib=16,
-            disk_mib=16,
-            gpus=1,
-            vram_mib=wanted.vram_mib,
-            gpu_model=wanted.gpu_model,
-        )
-        most = max(_gpus(only_gpus, capacity) for capacity in capacities)
+        most = max(_gpus(wanted, capacity) for capacity in capacities)
         if wanted.gpus > most:
             with_what = " and ".join(
                 filter(None, (wanted.gpu_model, f"{wanted.vram_mib} MiB" if wanted.vram_mib else None))
@@ -231,16 +223,11 @@ def _lacking(wanted: Resources, capacities: list[Capacity]) -> str:
 
 def _gpus(wanted: Resources, capacity: Capacity) -> int:
     """How many GPUs of the wanted kind there are."""
-    count, left = (
-        0,
-        capacity.model_copy(
-            update={"cpu_millis": 1 << 40, "memory_mib": 1 << 40, "disk_mib": 1 << 40, "slots": 1 << 40}
-        ),
+    one = wanted.model_copy(update={"gpus": 1})
+    return sum(fits(one, _with_one(gpu, wanted)) is None for gpu in capacity.gpus)
+
+
+def _with_one(gpu: Gpu, room: Resources) -> Capacity:
+    return Capacity(
+        cpu_millis=room.cpu_millis, memory_mib=room.memory_mib, disk_mib=room.disk_mib, gpus=(gpu,)
     )
-    while fits(wanted, left) is None:
-        count, left = count + 1, without(left, wanted)
-    return count
-
-
-def _time(at: Timestamp) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -2,6 +2,9 @@
 
 from urllib.parse import urlsplit
 
+from eth_utils.address import is_checksum_address
+from pydantic import ValidationError
+
 from deai.ask import Ask
 from deai.cid import Cid, Codec
 from deai.deployment import Deployment
@@ -9,14 +12,16 @@ from deai.errors import BadField
 from deai.job import ZERO_ADDRESS, ZERO_DIGEST, Job, JobId, Timestamp
 from deai.signing import check_ask, check_job, job_id
 from deai.spec import Spec, bad_field
-from deai.wire import Order, SignedAsk
-from eth_utils.address import is_checksum_address
-from pydantic import ValidationError
+from deai.wire import UINT96, Order, SignedAsk
 
 MAX_ASK_SECONDS = 86_400
 """The longest an ask may still live."""
+MAX_ORDER_SECONDS = 366 * 86_400
+"""The longest an order may still wait for its award."""
 CLOCK_SECONDS = 60
 """How far in the future an ask may have been issued, as clocks differ."""
+
+_MAX_ROOM = 1 << 40
 
 
 def check_order(order: Order, deployment: Deployment, now: Timestamp) -> tuple[JobId, Job, Spec]:
@@ -28,6 +33,8 @@ def check_order(order: Order, deployment: Deployment, now: Timestamp) -> tuple[J
     _well_formed(job)
     if job.award_by <= now:
         raise BadField("job.award_by", job.award_by, f"has passed; it is {now}")
+    if job.award_by > now + MAX_ORDER_SECONDS:
+        raise BadField("job.award_by", job.award_by, f"is more than {MAX_ORDER_SECONDS} s ahead; it is {now}")
 
     data = _encoded(order.spec)
     digest = Cid.of(data, Codec.RAW).digest
@@ -64,6 +71,7 @@ def check_signed_ask(signed: SignedAsk, deployment: Deployment, now: Timestamp) 
     ):
         if not is_checksum_address(address):
             raise BadField(f"ask.{field}", address[:80], "is not a checksummed address")
+    _amounts(ask)
     if (ask.chain_id, ask.contract) != (deployment.chain_id, deployment.contract):
         here = f"{deployment.contract} on chain {deployment.chain_id}"
         raise BadField(
@@ -86,6 +94,23 @@ def _encoded(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError as error:
         raise BadField("body", "lone surrogates", "is text that has an UTF-8 spelling") from error
+
+
+def _amounts(ask: Ask) -> None:
+    capacity, gpus = ask.capacity, ask.capacity.gpus
+    numbers = [
+        ("capacity", capacity.cpu_millis, _MAX_ROOM),
+        ("capacity", capacity.memory_mib, _MAX_ROOM),
+        ("capacity", capacity.disk_mib, _MAX_ROOM),
+        *(("capacity.gpus", gpu.vram_mib, _MAX_ROOM) for gpu in gpus),
+        *(("prices", amount, UINT96) for prices in ask.prices.values() for _, amount in prices),
+        *(("max_bond", amount, UINT96) for amount in ask.max_bond.values()),
+    ]
+    for field, number, most in numbers:
+        if not 0 <= number <= most:
+            raise BadField(
+                f"ask.{field}", number if abs(number) < 1 << 128 else "…", f"is at least 0 and at most {most}"
+            )
 
 
 def _token(job: Job, deployment: Deployment) -> None:

@@ -1,10 +1,11 @@
 """All queries. Each takes a session; what they return are rows, never bodies."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from deai.job import Address, JobId, JobState, Outcome, Timestamp
 from sqlmodel import Session, col, delete, func, or_, select
 
+from deai.job import Address, JobId, JobState, Outcome, Timestamp
 from deai_market.tables import (
     LIVE,
     AskRow,
@@ -95,9 +96,16 @@ def unsent(session: Session) -> Sequence[MatchRow]:
     return session.exec(select(MatchRow).where(MatchRow.step == MatchStep.BID)).all()
 
 
+def sent(session: Session) -> Sequence[MatchRow]:
+    """The matches whose award was mined, and is not on chain as far as it is indexed."""
+    return [row for row in live_matches(session) if row.step == MatchStep.SENT]
+
+
 def overdue(session: Session, now: Timestamp) -> Sequence[MatchRow]:
-    """The live matches whose time is over."""
-    return [row for row in live_matches(session) if row.until <= now]
+    """The matches whose provider had its time to bid."""
+    return session.exec(
+        select(MatchRow).where(MatchRow.step == MatchStep.WAITING, MatchRow.until <= now)
+    ).all()
 
 
 def recently_dropped(session: Session, since: int) -> Sequence[tuple[str, str]]:
@@ -108,10 +116,12 @@ def recently_dropped(session: Session, since: int) -> Sequence[tuple[str, str]]:
     return session.exec(query).all()
 
 
-def running(session: Session, providers: Sequence[str]) -> Sequence[ChainJobRow]:
-    """What these providers were awarded and have not delivered."""
+def running(session: Session, providers: Sequence[str], now: Timestamp) -> Sequence[ChainJobRow]:
+    """What these providers were awarded and still can deliver."""
     query = select(ChainJobRow).where(
-        ChainJobRow.state == JobState.AWARDED, col(ChainJobRow.provider).in_(providers)
+        ChainJobRow.state == JobState.AWARDED,
+        col(ChainJobRow.provider).in_(providers),
+        col(ChainJobRow.deliver_by) > now,
     )
     return session.exec(query).all()
 
@@ -148,17 +158,24 @@ def events_of(session: Session, job: str) -> Sequence[EventRow]:
 
 # What is shown.
 
-_Known = tuple[OrderRow | None, ChainJobRow | None]
+
+class Known(NamedTuple):
+    """A job as it was ordered here, and as the chain has it; at least one of the two is there."""
+
+    id: JobId
+    submitter: Address
+    order: OrderRow | None
+    chain_job: ChainJobRow | None
 
 
-def known(session: Session, job: JobId) -> _Known:
-    """The job as it was ordered here, and as the chain has it."""
-    return session.get(OrderRow, job), session.get(ChainJobRow, job)
+def known(session: Session, job: JobId) -> Known | None:
+    """The job, if anything is known of it."""
+    return _known(session.get(OrderRow, job), session.get(ChainJobRow, job))
 
 
 def jobs(
     session: Session, submitter: Address | None, state: tuple[JobState, Outcome] | None, limit: int
-) -> list[_Known]:
+) -> list[Known]:
     """The newest `limit` jobs, of that submitter and in that state where given. `JobState.UNKNOWN`: ordered here, not on chain."""
     ordered = select(OrderRow).join(ChainJobRow, _ON_CHAIN, isouter=True).where(col(ChainJobRow.id).is_(None))
     on_chain = select(ChainJobRow, OrderRow).join(OrderRow, _ON_CHAIN, isouter=True)
@@ -167,14 +184,27 @@ def jobs(
         on_chain = on_chain.where(ChainJobRow.submitter == submitter)
     if state is not None:
         on_chain = on_chain.where(ChainJobRow.state == state[0], ChainJobRow.outcome == state[1])
-    found: list[tuple[int, _Known]] = []
+    found: list[tuple[OrderRow | None, ChainJobRow | None]] = []
     if state is None or state[0] == JobState.UNKNOWN:
-        rows = session.exec(ordered.order_by(col(OrderRow.received).desc()).limit(limit)).all()
-        found += [(row.received, (row, None)) for row in rows]
-    for chain_job, order in session.exec(on_chain.order_by(col(ChainJobRow.since).desc()).limit(limit)).all():
-        found.append((order.received if order else chain_job.since * 1_000, (order, chain_job)))
-    found.sort(key=lambda each: each[0], reverse=True)
-    return [each for _, each in found[:limit]]
+        found += [
+            (row, None) for row in session.exec(ordered.order_by(col(OrderRow.received).desc()).limit(limit))
+        ]
+    for chain_job, order in session.exec(on_chain.order_by(col(ChainJobRow.since).desc()).limit(limit)):
+        found.append((order, chain_job))
+    found.sort(key=lambda each: _since(*each), reverse=True)
+    return [each for each in (_known(*pair) for pair in found[:limit]) if each is not None]
+
+
+def _known(order: OrderRow | None, chain_job: ChainJobRow | None) -> Known | None:
+    either = order or chain_job
+    return (
+        Known(JobId(either.id), Address(either.submitter), order, chain_job) if either is not None else None
+    )
+
+
+def _since(order: OrderRow | None, chain_job: ChainJobRow | None) -> int:
+    """When it was first heard of, in milliseconds."""
+    return order.received if order else chain_job.since * 1_000 if chain_job else 0
 
 
 def observations(session: Session, job: JobId) -> Sequence[ObservationRow]:

@@ -4,6 +4,9 @@ import time
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
 from deai.job import Address
 from deai.wire import (
     MAX_WAIT_SECONDS,
@@ -19,9 +22,6 @@ from deai.wire import (
     SignedAsk,
     SignedBid,
 )
-from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
-
 from deai_market import authority, gateway
 from deai_market.bells import Topic
 from deai_market.market import Market

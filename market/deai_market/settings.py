@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from deai.settings import ChainSettings, StoreSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,17 +33,11 @@ class Rules:
     """The largest body of a request."""
 
 
-class Settings(BaseSettings):
+class Settings(ChainSettings, StoreSettings):
     """Each is an environment variable: `DEAI_MARKET_RPC`, `DEAI_MARKET_DEPLOYMENT`, and so on."""
 
     model_config = SettingsConfigDict(env_prefix="DEAI_MARKET_", frozen=True)
 
-    rpc: str
-    """The URL of a chain's node (JSON-RPC)."""
-    deployment: Path
-    """The deployment file: chain id, escrow, tokens."""
-    store: Path
-    """The folder of the content store."""
     data: Path
     """The folder of the market's own database."""
     key: Path

@@ -15,7 +15,7 @@ class MatchStep(StrEnum):
 
     WAITING = "waiting"  # -> BID (the provider bids), DROPPED (it does not, in time)
     BID = "bid"  # -> SENT (the award is mined), DROPPED (the escrow refused it, or the bid expired)
-    SENT = "sent"  # -> DROPPED (a reorg undid the award, and the bid expired)
+    SENT = "sent"  # -> BID (a reorg undid the award)
     DROPPED = "dropped"
 
 

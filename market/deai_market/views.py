@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from deai.cid import Cid, Codec
 from deai.errors import BadField
-from deai.job import Address, JobId, JobState, Outcome, Wei
+from deai.job import Address, JobId, JobState, Outcome, Timestamp, Wei
 from deai.wire import HistoryLine, JobJson, JobView, Match, Matches
-
 from deai_market import events
-from deai_market.tables import ChainJobRow, EventRow, MatchRow, MatchStep, ObservationRow, OrderRow
+from deai_market.clock import utc
+from deai_market.queries import Known
+from deai_market.tables import EventRow, MatchRow, MatchStep, ObservationRow, OrderRow
 
 _SIGNED = "Signed"
 
@@ -34,43 +35,31 @@ def state_of(text: str) -> tuple[JobState, Outcome]:
     return _STATES[text]
 
 
-def job_view(
-    order: OrderRow | None, chain_job: ChainJobRow | None, note: str, history: Iterable[HistoryLine] = ()
-) -> JobView:
-    """A job of which at least one of order and chain row is known."""
-    state = _SIGNED
+def job_view(known: Known, note: str, history: Iterable[HistoryLine] = ()) -> JobView:
+    """A job, and where it is."""
+    state, chain_job = _SIGNED, known.chain_job
     provider = price = result = None
     if chain_job is not None:
         closed = chain_job.state == JobState.CLOSED
         state = (Outcome(chain_job.outcome) if closed else JobState(chain_job.state)).name.capitalize()
-        provider, price = chain_job.provider, chain_job.price
-        result = str(Cid(Codec.DAG_PB, chain_job.result)) if chain_job.result else None
-    known = order or chain_job
-    if known is None:
-        raise ValueError("neither an order nor a chain row")
+        provider, price, result = chain_job.provider, chain_job.price, chain_job.result
     return JobView(
-        id=JobId(known.id),
-        name=order.name if order else "",
-        submitter=Address(known.submitter),
+        id=known.id,
+        name=known.order.name if known.order else "",
+        submitter=known.submitter,
         state=state,
         note=note,
         provider=Address(provider) if provider else None,
         price=Wei(int(price)) if price else None,
-        result_cid=result,
+        result_cid=str(Cid(Codec.DAG_PB, result)) if result else None,
         history=tuple(history),
     )
 
 
-def note(
-    order: OrderRow | None,
-    chain_job: ChainJobRow | None,
-    match: MatchRow | None,
-    waiting: str | None,
-    now: int,
-) -> str:
+def note(known: Known, match: MatchRow | None, waiting: str | None, now: Timestamp) -> str:
     """Why the job is where it is. `waiting` is what matching said of it last."""
-    state = JobState(chain_job.state) if chain_job else JobState.UNKNOWN
-    if state in (JobState.UNKNOWN, JobState.OPEN):
+    chain_job, order = known.chain_job, known.order
+    if chain_job is None or chain_job.state == JobState.OPEN:
         if match is not None and match.step == MatchStep.WAITING:
             return f"matched with {match.provider}, which has yet to bid"
         if match is not None:
@@ -78,15 +67,14 @@ def note(
         if order is not None and order.award_by <= now:
             return "nobody was found before its award_by; sign a new job"
         return waiting or "waiting to be matched"
-    if chain_job is None:
-        raise ValueError(f"a job that is {state.name} has a chain row")
-    match state:
-        case JobState.AWARDED if (chain_job.deliver_by or 0) > now:
-            return f"awarded to {chain_job.provider}, which has to deliver by {chain_job.deliver_by}"
+    deliver_by, window_end = Timestamp(chain_job.deliver_by or 0), Timestamp(chain_job.window_end or 0)
+    match JobState(chain_job.state):
+        case JobState.AWARDED if deliver_by > now:
+            return f"awarded to {chain_job.provider}, which has to deliver by {utc(deliver_by)}"
         case JobState.AWARDED:
             return f"{chain_job.provider} missed the deadline; anyone may reclaim the price for the submitter"
-        case JobState.DELIVERED if (chain_job.window_end or 0) > now:
-            return f"delivered; paid when its submitter approves, or by anyone's settling from {chain_job.window_end} on"
+        case JobState.DELIVERED if window_end > now:
+            return f"delivered; paid when its submitter approves, or when anyone settles it from {utc(window_end)} on"
         case JobState.DELIVERED:
             return "delivered, and its window is over; anyone may settle it"
         case _:
