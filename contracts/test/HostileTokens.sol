@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+import {TestToken} from "./TestToken.sol";
+
+/// @notice Keeps one percent of every transfer.
+contract FeeToken is TestToken("Fee", "FEE") {
+    function _update(address from, address to, uint256 value) internal override {
+        uint256 fee = from == address(0) || to == address(0) ? 0 : value / 100;
+        super._update(from, to, value - fee);
+        if (fee != 0) super._update(from, address(0), fee);
+    }
+}
+
+/// @notice Answers false instead of reverting, and moves nothing.
+contract FalseToken is TestToken("False", "FALSE") {
+    function transfer(address, uint256) public pure override returns (bool) {
+        return false;
+    }
+
+    function transferFrom(address, address, uint256) public pure override returns (bool) {
+        return false;
+    }
+}
+
+/// @notice Moves tokens but answers nothing, as some old tokens do; has no permit.
+contract NoReturnToken {
+    mapping(address account => uint256) public balanceOf;
+    mapping(address account => mapping(address spender => uint256)) public allowance;
+
+    function mint(address to, uint256 amount) external {
+        balanceOf[to] += amount;
+    }
+
+    function approve(address spender, uint256 amount) external {
+        allowance[msg.sender][spender] = amount;
+    }
+
+    function transfer(address to, uint256 amount) external {
+        balanceOf[msg.sender] -= amount;
+        balanceOf[to] += amount;
+    }
+
+    function transferFrom(address from, address to, uint256 amount) external {
+        allowance[from][msg.sender] -= amount;
+        balanceOf[from] -= amount;
+        balanceOf[to] += amount;
+    }
+}
+
+/// @notice Refuses transfers from and to the accounts on its list.
+contract BlockingToken is TestToken("Blocking", "BLOCK") {
+    error Blocked(address account);
+
+    mapping(address account => bool) public blocked;
+
+    function setBlocked(address account, bool value) external {
+        blocked[account] = value;
+    }
+
+    function _update(address from, address to, uint256 value) internal override {
+        if (blocked[from]) revert Blocked(from);
+        if (blocked[to]) revert Blocked(to);
+        super._update(from, to, value);
+    }
+}
+
+/// @notice Takes a tenth of an account's balance without a transfer.
+contract RebasingToken is TestToken("Rebasing", "REBASE") {
+    function rebase(address account) external {
+        _burn(account, balanceOf(account) / 10);
+    }
+}
+
+/// @notice Makes one prepared call in the middle of its next transfer, and remembers how it went.
+contract ReenteringToken is TestToken("Reentering", "REENTER") {
+    address public target;
+    bytes public payload;
+    bool public called;
+    bool public succeeded;
+    bytes public answer;
+
+    function prepare(address target_, bytes calldata payload_) external {
+        (target, payload, called, succeeded, answer) = (target_, payload_, false, false, "");
+    }
+
+    function run(address target_, bytes calldata payload_) external {
+        (bool done, bytes memory returned) = target_.call(payload_);
+        require(done, string(returned));
+    }
+
+    function _update(address from, address to, uint256 value) internal override {
+        super._update(from, to, value);
+        if (payload.length == 0 || called || from == address(0)) return;
+        called = true;
+        (succeeded, answer) = target.call(payload);
+    }
+}
+
+/// @notice Sends its coins to an address that did not ask for them.
+contract Forcer {
+    constructor(address payable to) payable {
+        selfdestruct(to);
+    }
+}

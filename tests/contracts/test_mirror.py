@@ -1,0 +1,174 @@
+"""What Solidity says and what the client's Python says are the same: enums, structs, errors, arithmetic, digests."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from eth_utils.crypto import keccak
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+from hypothesis.strategies import SearchStrategy
+from world import ONE, World
+
+from deai import errors, signing
+from deai.artifacts import artifact
+from deai.job import Address, Bid, Job, JobId, JobState, Outcome, Terms, Timestamp, Wei, payout, ramp
+
+SOURCE = (Path(__file__).parents[2] / "contracts" / "IJobMarket.sol").read_text()
+MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+addresses = some.binary(min_size=20, max_size=20).map(lambda raw: Address("0x" + raw.hex()))
+
+
+def numbers(bits: int) -> SearchStrategy[int]:
+    return some.integers(0, 2**bits - 1)
+
+
+words = some.binary(min_size=32, max_size=32)
+jobs = some.builds(
+    Job,
+    submitter=addresses,
+    token=addresses,
+    price_start=numbers(96),
+    price_cap=numbers(96),
+    bond=numbers(96),
+    arbiter=addresses,
+    arbiter_data=words,
+    matcher=addresses,
+    matcher_fee_bps=numbers(16),
+    epoch=numbers(32),
+    open_at=numbers(40),
+    award_by=numbers(40),
+    deliver_seconds=numbers(32),
+    challenge_seconds=numbers(32),
+    ruling_seconds=numbers(32),
+    spec=words,
+    salt=words,
+)
+bids = some.builds(
+    Bid,
+    job=words.map(lambda raw: JobId("0x" + raw.hex())),
+    provider=addresses,
+    price=numbers(96),
+    expires_at=numbers(40),
+)
+
+
+@pytest.mark.parametrize("mirror", [JobState, Outcome])
+def test_the_enums_are_equal_value_by_value(mirror: type[JobState] | type[Outcome]) -> None:
+    (body,) = re.findall(rf"enum {mirror.__name__} {{([^}}]*)}}", SOURCE)
+    names = [name.strip() for name in body.split(",")]
+    assert {name.upper(): value for value, name in enumerate(names)} == {each.name: each.value for each in mirror}
+
+
+def test_the_arrows_drawn_at_the_enum_are_the_table() -> None:
+    from deai.job import TRANSITIONS  # noqa: PLC0415
+
+    drawn = set()
+    for start, end, verbs in re.findall(r"///     (\w+) +-> (\w+) +(.+)", SOURCE):
+        for verb in re.sub(r"\([^)]*\)", "", verbs).split(","):
+            drawn.add((JobState[start.upper()], verb.strip(), JobState[end.upper()]))
+    table = {(start, action.value, end) for (start, action), ends in TRANSITIONS.items() for end in ends}
+    assert drawn == table
+
+
+@pytest.mark.parametrize(("struct", "typed"), [("Job", signing.JOB_TYPE), ("Bid", signing.BID_TYPE)])
+def test_the_signed_types_are_the_structs(struct: str, typed: dict[str, Any]) -> None:
+    assert [(field["name"], field["type"]) for field in typed[struct]] == _fields(struct)
+
+
+@pytest.mark.parametrize("mirror", [Job, Bid, Terms])
+def test_the_values_have_the_structs_fields_in_order(mirror: type) -> None:
+    python = [re.sub(r"_(\w)", lambda m: m[1].upper(), name) for name in mirror.__dataclass_fields__]
+    assert python == [name for name, _ in _fields(mirror.__name__)]
+
+
+def test_every_solidity_error_has_a_class_and_every_class_an_error() -> None:
+    solidity = set(re.findall(r"^    error (\w+)\(", SOURCE, re.MULTILINE))
+    shipped = {item["name"] for item in artifact("JobMarket").abi if item["type"] == "error"}
+    assert solidity <= shipped
+    assert solidity == {each.__name__ for each in errors.ContractError.__subclasses__()}
+
+
+@pytest.mark.parametrize("name", ["JobMarket", "TestToken"])
+def test_the_shipped_bytecode_is_what_the_sources_compile_to(world: World, name: Literal["JobMarket", "TestToken"]) -> None:
+    assert artifact(name).bytecode.removeprefix("0x") == world.project[name]._build["bytecode"]
+
+
+@MANY
+@given(job=jobs)
+def test_a_job_has_the_same_id_on_chain_and_in_the_client(world: World, job: Job) -> None:
+    assert world.view("jobId", _checked(job)) == world.key(_checked(job))
+
+
+@MANY
+@given(bid=bids)
+def test_a_bid_has_the_same_digest_on_chain_and_in_the_client(world: World, bid: Bid) -> None:
+    assert world.view("bidDigest", _checked(bid)) == signing.bid_digest(_checked(bid), world.domain)
+
+
+def test_the_digests_are_those_of_the_specification(world: World) -> None:
+    """EIP-712 spelled out by hand, in case both encoders erred alike."""
+    bid = Bid(job=JobId("0x" + "12" * 32), provider=world.provider, price=Wei(7), expires_at=Timestamp(9))
+    domain_type = b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+    place = [keccak(b"deai"), keccak(b"1"), _word(world.domain.chain_id), _word(int(world.market.address, 16))]
+    domain = keccak(b"".join([keccak(domain_type), *place]))
+    bid_type = keccak(b"Bid(bytes32 job,address provider,uint96 price,uint40 expiresAt)")
+    struct = keccak(b"".join([bid_type, b"\x12" * 32, _word(int(bid.provider, 16)), _word(7), _word(9)]))
+    assert world.view("bidDigest", bid) == keccak(b"\x19\x01" + domain + struct)
+
+
+@MANY
+@given(start=numbers(96), rise=numbers(96), after=some.integers(-50, 1100))
+def test_the_ramp_is_the_clients_ramp(world: World, start: int, rise: int, after: int) -> None:
+    cap = min(start + rise, 2**96 - 1)
+    job = world.job(open_at=Timestamp(world.now - after), price_start=Wei(start), price_cap=Wei(cap))
+    job = replace(job, award_by=Timestamp(job.open_at + 1000))
+    assert world.view("ramp", job) == ramp(job, world.now)
+
+
+@settings(MANY, max_examples=20)
+@given(
+    price=some.one_of(some.sampled_from([0, 1, 9_999, 10_000, 20 * ONE]), some.integers(0, 20 * ONE)),
+    bond=some.one_of(some.sampled_from([0, 1]), some.integers(0, 5 * ONE)),
+    bps=some.one_of(some.sampled_from([0, 1, 9_999, 10_000]), some.integers(0, 10_000)),
+    late=some.booleans(),
+)
+def test_a_closing_job_pays_what_the_client_computes(
+    world: World, price: int, bond: int, bps: int, late: bool
+) -> None:
+    with world.undone():
+        job = world.job(matcher_fee_bps=bps, bond=Wei(bond), challenge_seconds=0)
+        terms = world.award(job, world.bid(job, price=Wei(price)), by=world.matcher)
+        if late:
+            call = (world.stranger, "reclaim", world.key(job), terms)
+            closed = world.send(*call, at=terms.deliver_by).only("JobClosed")
+        else:
+            call = (world.provider, "deliver", world.key(job), terms, b"\x01" * 32)
+            closed = world.send(*call).only("JobClosed")
+    paid = payout(terms, Outcome(closed["outcome"]))
+    found = tuple(closed[name] for name in ("toSubmitter", "toProvider", "toMatcher", "burned"))
+    assert found == (paid.to_submitter, paid.to_provider, paid.to_matcher, paid.burned)
+    assert sum(found) == price + bond
+    assert terms.fee == price * bps // 10_000
+
+
+def _fields(struct: str) -> list[tuple[str, str]]:
+    (body,) = re.findall(rf"struct {struct} {{(.*?)\n}}", SOURCE, re.DOTALL)
+    found = re.findall(r"^    (\w+) (\w+);", body, re.MULTILINE)
+    return [(name, "bytes32" if kind == "JobId" else kind) for kind, name in found]
+
+
+def _word(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+def _checked(order: Any) -> Any:
+    """The same order with checksummed addresses, as the codecs want them."""
+    from eth_utils.address import to_checksum_address  # noqa: PLC0415
+
+    names = [name for name in order.__dataclass_fields__ if isinstance(getattr(order, name), str)]
+    found = {name: getattr(order, name) for name in names}
+    return replace(order, **{n: to_checksum_address(v) for n, v in found.items() if len(v) == 42})

@@ -1,0 +1,103 @@
+"""post: a job on chain, without a signature. Its form is checked as the award checks it."""
+
+from typing import Any
+
+import pytest
+from world import NOBODY, World, reverts
+
+from deai.job import JobState, Outcome
+
+MALFORMED = [
+    ("priceStart", {"price_start": 121 * 10**18}),
+    ("openAt", {"open_at": 2**40 - 1, "award_by": 2**40 - 1}),
+    ("openAt", {"open_at": 2**40 - 1}),
+    ("deliverSeconds", {"deliver_seconds": 0}),
+    ("spec", {"spec": bytes(32)}),
+    ("matcherFeeBps", {"matcher_fee_bps": 10_001}),
+]
+UNSUPPORTED = [
+    ("token", {"token": NOBODY}),
+    ("arbiter", {"arbiter": "0x" + "11" * 20}),
+    ("arbiterData", {"arbiter_data": b"\x01" * 32}),
+    ("rulingSeconds", {"ruling_seconds": 1}),
+    ("epoch", {"epoch": 1}),
+]
+
+
+def test_a_posted_job_is_open_and_emitted_in_full(world: World) -> None:
+    job = world.job()
+    balance = world.balance(world.submitter)
+    posted = world.send(world.submitter, "post", job).only("JobPosted")
+    assert (posted["id"], posted["submitter"]) == (world.key(job), world.submitter)
+    assert posted["job"][5:] == _tail(world, job)
+    assert world.ending(job) == (JobState.OPEN, Outcome.NONE)
+    assert world.balance(world.submitter) == balance
+
+
+def test_a_job_of_the_greatest_values_is_accepted(world: World) -> None:
+    greatest = 2**96 - 1
+    job = world.job(
+        price_start=greatest,
+        price_cap=greatest,
+        bond=greatest,
+        matcher_fee_bps=10_000,
+        award_by=2**40 - 1,
+        deliver_seconds=2**32 - 1,
+        challenge_seconds=2**32 - 1,
+    )
+    world.send(world.submitter, "post", job)
+    assert world.state(job) is JobState.OPEN
+
+
+def test_only_the_submitter_posts(world: World) -> None:
+    with reverts("WrongCaller", world.stranger, world.submitter):
+        world.send(world.stranger, "post", world.job())
+
+
+def test_a_job_is_posted_once(world: World) -> None:
+    job = world.job()
+    world.send(world.submitter, "post", job)
+    with reverts("WrongState", world.key(job), JobState.OPEN):
+        world.send(world.submitter, "post", job)
+
+
+@pytest.mark.parametrize(("field", "changes"), MALFORMED)
+def test_a_malformed_job_is_refused(world: World, field: str, changes: dict[str, Any]) -> None:
+    with reverts("Malformed", field):
+        world.send(world.submitter, "post", world.job(**changes))
+
+
+@pytest.mark.parametrize(("field", "changes"), UNSUPPORTED)
+def test_a_value_not_served_yet_is_refused(world: World, field: str, changes: dict[str, Any]) -> None:
+    with reverts("Unsupported", field):
+        world.send(world.submitter, "post", world.job(**changes))
+
+
+def test_post_just_before_award_by_succeeds(world: World) -> None:
+    job = world.job()
+    world.send(world.submitter, "post", job, at=job.award_by - 1)
+    assert world.state(job) is JobState.OPEN
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_post_from_award_by_on_reverts(world: World, late: int) -> None:
+    job = world.job()
+    with reverts("JobExpired", world.key(job), job.award_by):
+        world.send(world.submitter, "post", job, at=job.award_by + late)
+
+
+def _tail(world: World, job: Any) -> tuple[Any, ...]:
+    return (
+        job.arbiter,
+        job.arbiter_data,
+        job.matcher.lower(),
+        job.matcher_fee_bps,
+        job.epoch,
+        job.open_at,
+        job.award_by,
+        job.deliver_seconds,
+        job.challenge_seconds,
+        job.ruling_seconds,
+        job.spec,
+        job.salt,
+    )

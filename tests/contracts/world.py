@@ -1,0 +1,309 @@
+"""A chain with the escrow on it, and the people who use it: what the contract's tests speak through."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from eth_abi.abi import decode
+from eth_account.signers.local import LocalAccount
+from eth_utils.abi import abi_to_signature, collapse_if_tuple
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+from deai import signing
+from deai.job import ZERO_ADDRESS, Address, Bid, Job, JobId, JobState, Outcome, Terms, Timestamp, Wei
+from deai.localnet import local_account
+from deai.signing import Domain
+
+ONE = 10**18
+RESULT = b"\x07" * 32
+_GAS = 3_000_000
+_MINE_SECONDS = 10
+_PANIC = {"Panic": ["uint256"], "Error": ["string"]}
+
+
+class Reverted(Exception):  # noqa: N818 - named as the chain names it
+    """A transaction was refused with the Solidity error `name` and its decoded arguments."""
+
+    def __init__(self, name: str, values: tuple[Any, ...]) -> None:
+        self.name, self.values = name, values
+        super().__init__(f"{name}{values}")
+
+
+@contextmanager
+def reverts(name: str, *values: Any) -> Iterator[None]:
+    """Fails unless the block is refused with exactly this error and these arguments."""
+    try:
+        yield
+    except Reverted as refused:
+        assert (refused.name, refused.values) == (name, tuple(_plain(value) for value in values))
+        return
+    raise AssertionError(f"was not refused with {name}{values}")
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """An event as it was emitted, decoded. Tuples are structs, in field order."""
+
+    name: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A transaction that succeeded."""
+
+    gas_used: int
+    time: int
+    logs: tuple[Log, ...]
+    """The escrow's events only."""
+
+    def only(self, name: str) -> dict[str, Any]:
+        """The values of the one event of that name."""
+        (log,) = (log for log in self.logs if log.name == name)
+        return log.values
+
+
+class World:
+    """The escrow `market`, the token `dai`, and accounts with balances in both."""
+
+    def __init__(self, brownie: Any, project: Any) -> None:
+        self.web3, self.project = brownie.web3, project
+        self.people: dict[Address, LocalAccount] = {}
+        self.submitter, self.provider, self.matcher, self.stranger, self.rival = (
+            self._person(index) for index in range(1, 6)
+        )
+        self.deployer = self._person(0)
+        self.market = self.create("JobMarket")
+        self.dai = self.create("TestToken", "Dai", "DAI")
+        self.domain = Domain(int(self.web3.eth.chain_id), Address(self.market.address))
+        self.token = Address(self.dai.address)
+        for person in (self.submitter, self.provider, self.rival):
+            self.fund(person, 1000 * ONE)
+        self._salt = 0
+
+    # The chain.
+
+    @property
+    def now(self) -> Timestamp:
+        """The newest block's time."""
+        return Timestamp(self.web3.eth.get_block("latest")["timestamp"])
+
+    def rpc(self, method: str, *params: Any) -> Any:
+        """A raw request to the node."""
+        answer = self.web3.provider.make_request(method, list(params))
+        if "error" in answer:
+            raise RuntimeError(f"{method}: {answer['error']}")
+        return answer["result"]
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """Takes back whatever the block does to the chain."""
+        snapshot = self.rpc("evm_snapshot")
+        try:
+            yield
+        finally:
+            self.rpc("evm_revert", snapshot)
+
+    def create(self, name: str, *args: Any, value: int = 0) -> Any:
+        """A new contract of the project, as Brownie compiled it."""
+        build = self.project[name]._build
+        factory = self.web3.eth.contract(abi=build["abi"], bytecode=build["bytecode"])
+        data = factory.constructor(*args).data_in_transaction
+        receipt = self._mine({"from": self.deployer, "data": data, "gas": hex(8_000_000), "value": hex(value)})
+        return self.web3.eth.contract(address=to_checksum_address(receipt["contractAddress"]), abi=build["abi"])
+
+    def send(self, sender: Address, verb: str, *args: Any, at: int | None = None, to: Any = None) -> Sent:
+        """Calls `verb` of the escrow (or of the contract `to`) in a block of the time `at`. Raises Reverted."""
+        contract = to or self.market
+        data = contract.encode_abi(verb, args=[_plain(arg) for arg in args])
+        if at is not None:
+            self.rpc("evm_setNextBlockTimestamp", at)
+        receipt = self._mine({"from": sender, "to": contract.address, "data": data, "gas": hex(_GAS)})
+        if int(receipt["status"], 16) == 0:
+            trace = self.rpc("debug_traceTransaction", receipt["transactionHash"], {"tracer": "callTracer"})
+            raise self._refusal(trace.get("output", "0x"), contract.abi)
+        block = self.rpc("eth_getBlockByNumber", receipt["blockNumber"], False)
+        return Sent(int(receipt["gasUsed"], 16), int(block["timestamp"], 16), tuple(self.logs(receipt["logs"])))
+
+    def in_one_block(self, calls: Sequence[tuple[Any, ...]], at: int) -> list[bool]:
+        """Sends the calls (sender, verb, arguments) in this order in one block; whether each succeeded."""
+        self.rpc("evm_setAutomine", False)
+        try:
+            sent = []
+            # A falling gas price keeps the order within the block.
+            for place, (sender, verb, *args) in enumerate(calls):
+                fields_ = {"from": sender, "to": self.market.address, "gas": hex(_GAS)}
+                price = hex((10 - place) * 10**9)
+                transaction = {**fields_, "data": self.data(verb, *args), "gasPrice": price}
+                sent.append(self.rpc("eth_sendTransaction", transaction))
+            self.rpc("evm_setNextBlockTimestamp", at)
+            self.rpc("evm_mine")
+        finally:
+            self.rpc("evm_setAutomine", True)
+        receipts = [self.receipt(each) for each in sent]
+        assert len({receipt["blockNumber"] for receipt in receipts}) == 1
+        assert [int(receipt["transactionIndex"], 16) for receipt in receipts] == list(range(len(calls)))
+        return [int(receipt["status"], 16) == 1 for receipt in receipts]
+
+    def view(self, verb: str, *args: Any) -> Any:
+        """What a view of the escrow answers now."""
+        return self.market.functions[verb](*(_plain(arg) for arg in args)).call()
+
+    def data(self, verb: str, *args: Any) -> str:
+        """The calldata of a call to the escrow."""
+        return str(self.market.encode_abi(verb, args=[_plain(arg) for arg in args]))
+
+    def logs(self, raw: list[dict[str, Any]]) -> Iterator[Log]:
+        """The escrow's events among raw logs."""
+        known = {keccak(text=abi_to_signature(item)): item for item in self.market.abi if item["type"] == "event"}
+        for log in raw:
+            if to_checksum_address(log["address"]) != self.market.address:
+                continue
+            topics = [bytes.fromhex(topic.removeprefix("0x")) for topic in log["topics"]]
+            abi = known[topics[0]]
+            loose = [item for item in abi["inputs"] if not item["indexed"]]
+            fixed = [item for item in abi["inputs"] if item["indexed"]]
+            body = decode([collapse_if_tuple(item) for item in loose], bytes.fromhex(log["data"][2:]))
+            values = {item["name"]: _checksummed(value, item) for item, value in zip(loose, body, strict=True)}
+            for item, topic in zip(fixed, topics[1:], strict=True):
+                values[item["name"]] = _checksummed(decode([item["type"]], topic)[0], item)
+            yield Log(abi["name"], values)
+
+    def _mine(self, transaction: dict[str, Any]) -> dict[str, Any]:
+        sent = self.rpc("eth_sendTransaction", {"gasPrice": hex(2 * 10**9), **transaction})
+        return self.receipt(sent)
+
+    def receipt(self, transaction: str) -> dict[str, Any]:
+        """The receipt, waited for: Anvil may answer before it has mined."""
+        deadline = time.monotonic() + _MINE_SECONDS
+        while (receipt := self.rpc("eth_getTransactionReceipt", transaction)) is None:
+            assert time.monotonic() < deadline, f"{transaction} was not mined"
+            time.sleep(0.002)
+        return dict(receipt)
+
+    def _refusal(self, output: str, abi: list[dict[str, Any]]) -> Reverted:
+        raw = bytes.fromhex(output.removeprefix("0x"))
+        for item in [*self.market.abi, *abi, *self.dai.abi]:
+            if item["type"] == "error" and keccak(text=abi_to_signature(item))[:4] == raw[:4]:
+                values = decode([collapse_if_tuple(each) for each in item["inputs"]], raw[4:])
+                checked = (_checksummed(v, each) for v, each in zip(values, item["inputs"], strict=True))
+                return Reverted(item["name"], tuple(checked))
+        for name, types in _PANIC.items():
+            if keccak(text=f"{name}({types[0]})")[:4] == raw[:4]:
+                return Reverted(name, tuple(decode(types, raw[4:])))
+        return Reverted("unknown", (raw,))
+
+    def _person(self, index: int) -> Address:
+        account = local_account(index)
+        self.people[Address(account.address)] = account
+        return Address(account.address)
+
+    # Money.
+
+    def fund(self, account: Address, amount: int, token: Any = None) -> None:
+        """Mints tokens and deposits them."""
+        token = token or self.dai
+        self.send(account, "mint", account, amount, to=token)
+        self.send(account, "approve", self.market.address, amount, to=token)
+        self.send(account, "deposit", token.address, account, amount)
+
+    def balance(self, account: Address, token: Any = None) -> int:
+        """What the account holds in the escrow."""
+        return int(self.view("balanceOf", (token or self.dai).address, account))
+
+    def held(self, token: Any = None) -> int:
+        """What the escrow itself holds of the token."""
+        return int((token or self.dai).functions.balanceOf(self.market.address).call())
+
+    # Jobs.
+
+    def job(self, **changes: Any) -> Job:
+        """A well-formed job that is open now; each has a salt of its own."""
+        self._salt += 1
+        plain = Job(
+            submitter=self.submitter,
+            token=self.token,
+            price_start=Wei(20 * ONE),
+            price_cap=Wei(120 * ONE),
+            bond=Wei(5 * ONE),
+            matcher=self.matcher,
+            matcher_fee_bps=250,
+            open_at=self.now,
+            award_by=Timestamp(self.now + 1000),
+            deliver_seconds=600,
+            challenge_seconds=300,
+            spec=b"\x05" * 32,
+            salt=self._salt.to_bytes(32, "big"),
+        )
+        return replace(plain, **changes)
+
+    def bid(self, job: Job, **changes: Any) -> Bid:
+        """The provider's bid for the job, one minute long."""
+        plain = Bid(
+            job=self.id(job), provider=self.provider, price=Wei(10 * ONE), expires_at=Timestamp(self.now + 60)
+        )
+        return replace(plain, **changes)
+
+    def id(self, job: Job) -> JobId:
+        return signing.job_id(job, self.domain)
+
+    def key(self, job: Job) -> bytes:
+        """The job's id as the chain's bytes32."""
+        return bytes.fromhex(self.id(job)[2:])
+
+    def signed(self, order: Job | Bid) -> bytes:
+        """The signature of whoever the order names."""
+        if isinstance(order, Job):
+            return signing.sign_job(self.people[order.submitter], order, self.domain)
+        return signing.sign_bid(self.people[order.provider], order, self.domain)
+
+    def award(self, job: Job, bid: Bid, by: Address | None = None, at: int | None = None) -> Terms:
+        """Awards with both signatures, by a stranger unless told otherwise; the terms as the event has them."""
+        sent = self.send(by or self.stranger, "award", job, self.signed(job), bid, self.signed(bid), at=at)
+        return terms_of(sent.only("JobAwarded")["terms"])
+
+    def awarded(self, **changes: Any) -> tuple[Job, Terms]:
+        """A job in AWARDED."""
+        job = self.job(**changes)
+        return job, self.award(job, self.bid(job), by=self.matcher)
+
+    def delivered(self, **changes: Any) -> tuple[Job, Terms]:
+        """A job in DELIVERED."""
+        job, terms = self.awarded(**changes)
+        sent = self.send(self.provider, "deliver", self.key(job), terms, RESULT)
+        return job, terms.delivered(RESULT, sent.only("JobDelivered")["windowEnd"])
+
+    def state(self, job: Job) -> JobState:
+        return self.ending(job)[0]
+
+    def ending(self, job: Job) -> tuple[JobState, Outcome]:
+        """The job's state and outcome on chain."""
+        state, outcome = self.view("stateOf", self.key(job))
+        return JobState(state), Outcome(outcome)
+
+
+def terms_of(values: tuple[Any, ...]) -> Terms:
+    """Terms from the tuple that an event carries."""
+    named = dict(zip((field.name for field in fields(Terms)), values, strict=True))
+    for name in ("submitter", "provider", "token", "matcher", "arbiter"):
+        named[name] = to_checksum_address(named[name])
+    return Terms(**named)
+
+
+def _plain(value: Any) -> Any:
+    """Orders and terms as the tuples that the ABI knows; ids as bytes."""
+    if isinstance(value, Job | Bid | Terms):
+        return tuple(_plain(getattr(value, field.name)) for field in fields(value))
+    if isinstance(value, str) and value.startswith("0x") and len(value) == 66:
+        return bytes.fromhex(value[2:])
+    return value
+
+
+def _checksummed(value: Any, item: dict[str, Any]) -> Any:
+    return to_checksum_address(value) if item["type"] == "address" else value
+
+
+NOBODY = ZERO_ADDRESS
