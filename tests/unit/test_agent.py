@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,7 +117,7 @@ def test_the_same_run_gives_the_same_result_cid(world: World) -> None:
     "fields", [{"bond": Wei(BOND + 1)}, {"deliver_seconds": 359}, {"arbiter": Address(RIVAL.address)}]
 )
 def test_a_job_against_the_rules_is_declined_and_nothing_is_staged(
-    world: World, fields: dict[str, object]
+    world: World, fields: dict[str, Any]
 ) -> None:
     with world.agent():
         id_ = world.submit(**fields)
@@ -237,7 +238,7 @@ def test_an_award_that_a_lagging_node_hid_until_the_bid_was_given_up_is_still_se
     def lag(id_: JobId) -> tuple[JobState, Outcome]:
         return (JobState.UNKNOWN, Outcome.NONE) if lagging else state(id_)
 
-    world.chain.state = lag  # type: ignore[method-assign]
+    world.chain.state = lag  # type: ignore[method-assign, assignment]
     with world.agent():
         id_ = world.submit()
         world.until(lambda: bool(world.events(id_, JobAwarded)))
@@ -332,8 +333,10 @@ def test_an_engine_that_is_away_for_a_while_delays_the_run_only(world: World) ->
     with world.agent():
         id_ = world.submit()
         world.until(lambda: world.starts(id_) == 1)
+        asked = len(world.executor.calls)
         world.executor.break_down()
-        world.chain.mine()
+        world.until(lambda: len(world.executor.calls) > asked + 1)
+        assert world.entry(id_).step is Step.RUNNING  # type: ignore[union-attr]
         world.executor.broken = None
         world.executor.finish(id_)
         world.reach(id_, Step.DELIVERED)
