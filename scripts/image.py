@@ -192,6 +192,9 @@ def _write_layer(root: Path, target: Path) -> None:
                 # Which of two hard links comes first is the file system's accident.
                 info.type, info.linkname, info.size = tarfile.REGTYPE, "", path.stat().st_size
             _settle(info)
+            if name == "tmp":
+                # Engines give the file system they mount here the mode of the folder below.
+                info.mode = 0o1777
             if info.isreg():
                 with path.open("rb") as data:
                     layer.addfile(info, data)

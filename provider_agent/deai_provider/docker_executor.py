@@ -209,7 +209,10 @@ class DockerExecutor:
         return self.poll(job)
 
     def logs(self, job: JobId, offset: int) -> bytes:
-        """See `executor.Executor`. At most `MAX_LOG_BYTES` in all, and then a line that says so."""
+        """See `executor.Executor`. At most `MAX_LOG_BYTES` in all, and then a line that says so.
+
+        The engine keeps text, by lines: what is not UTF-8 becomes U+FFFD, and a line shows once it is whole or 16 KiB long.
+        """
         state = self.poll(job).state
         if state in (RunState.RUNNING, RunState.EXITED):
             follower = self._follower(job)
