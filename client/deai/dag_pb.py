@@ -10,7 +10,6 @@ from itertools import pairwise
 
 from deai.cid import Cid
 from deai.errors import BadContent, BadField
-from deai.store import Block
 
 _VARINT, _BYTES = 0, 2  # protobuf's wire types
 _MAX_VARINT_BYTES = 10
@@ -59,12 +58,12 @@ def encode(node: Node) -> bytes:
     return b"".join(_bytes(2, _link(link)) for link in links) + _bytes(1, _message(node))
 
 
-def decode(block: Block) -> Node:
-    """Reads a dag-pb block. Raises BadContent for all but canonical UnixFS whose sizes add up."""
+def decode(cid: Cid, data: bytes) -> Node:
+    """Reads the block of a dag-pb CID. Raises BadContent for all but canonical UnixFS whose sizes add up."""
     try:
-        return _checked(_node(block.data))
+        return _checked(_node(data))
     except (ValueError, BadField) as error:
-        raise BadContent(f"{block.cid}: {error}") from error
+        raise BadContent(f"{cid}: {error}") from error
 
 
 def _link(link: Link) -> bytes:

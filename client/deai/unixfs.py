@@ -243,7 +243,7 @@ def _refuse_odd(shown: Path, status: os.stat_result) -> None:
 def _folder(shown: Path, folder: int, depth: int) -> Generator[Block, None, _Built]:
     if depth >= MAX_DEPTH:
         raise BadField("path", str(shown), f"lies deeper than {MAX_DEPTH} folders")
-    names = sorted(os.listdir(folder), key=os.fsencode)
+    names = sorted(os.listdir(folder))
     for name in names:
         if fault := _name_fault(name):
             raise BadField("path", str(shown / name), fault)
@@ -318,7 +318,7 @@ def _load(store: Store, cid: Cid) -> Node:
         raise BadContent(f"{cid}: is a block of {len(data)} bytes, more than {MAX_BLOCK_BYTES}")
     if cid.codec is Codec.RAW:
         return Node(Kind.RAW, data=data)
-    node = dag_pb.decode(Block(cid, data))
+    node = dag_pb.decode(cid, data)
     if node.kind not in (Kind.RAW, Kind.FILE, Kind.FOLDER):
         kind_name = node.kind.name.lower().replace("_", " ")
         raise BadContent(f"{cid}: is a {kind_name}; only files and unsharded folders are read")

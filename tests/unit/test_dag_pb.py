@@ -8,7 +8,6 @@ from deai import dag_pb
 from deai.cid import Cid, Codec
 from deai.dag_pb import Kind, Link, Node
 from deai.errors import BadContent
-from deai.store import Block
 
 NUMBERS = st.integers(0, (1 << 64) - 1)
 cids = st.builds(Cid, st.sampled_from(Codec), st.binary(min_size=32, max_size=32))
@@ -18,7 +17,7 @@ SOME = Cid.of(b"some", Codec.RAW)
 
 
 def decode(data: bytes) -> Node:
-    return dag_pb.decode(Block(Cid.of(data, Codec.DAG_PB), data))
+    return dag_pb.decode(Cid.of(data, Codec.DAG_PB), data)
 
 
 @st.composite
