@@ -78,10 +78,17 @@ def problem(error: DeaiError) -> Problem:
         facts = (error.field, error.value, error.rule)
     elif isinstance(error, ContractError):
         facts = error.args
-    return Problem(error=type(error).__name__, detail=str(error), facts=tuple(_plain(fact) for fact in facts))
+    return Problem(
+        error=type(error).__name__, detail=_spelled(str(error)), facts=tuple(_plain(fact) for fact in facts)
+    )
 
 
 def _plain(fact: object) -> str | int:
     if isinstance(fact, bytes):
         return "0x" + fact.hex()
-    return fact if isinstance(fact, int) and not isinstance(fact, bool) else str(fact)
+    return fact if isinstance(fact, int) and not isinstance(fact, bool) else _spelled(str(fact))
+
+
+def _spelled(text: str) -> str:
+    """The text in characters that UTF-8 has: JSON may smuggle in halves of them."""
+    return text.encode(errors="backslashreplace").decode()
