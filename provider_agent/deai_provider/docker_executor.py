@@ -88,29 +88,32 @@ class DockerExecutor:
         if self._image(checked.id) is None:
             pieces = checked.clean(f"{_TAG}:{checked.id.removeprefix('sha256:')}")
             with _engine("load the image"):
-                for step in self._slow.load_image(pieces):
-                    if "error" in step:
-                        raise _load_error(str(step["error"]))
+                # Read to the end: what follows an error is only the end, and the connection is free again.
+                failures = [str(step["error"]) for step in self._slow.load_image(pieces) if "error" in step]
+            if failures:
+                raise _load_error(failures[0])
         return self._accepted(checked.id, "")
 
     def _pull(self, reference: str) -> str:
         name, _, digest = reference.partition("@")
         if self._image(reference) is None:
             sizes: dict[str, int] = {}
+            failures: list[str] = []
+            most = self._image_limits.bytes
             with _engine("pull the image"):
                 try:
                     # An empty login: the provider's own credentials are not for other people's images.
                     steps = self._slow.pull(name, tag=digest, stream=True, decode=True, auth_config={})
                     for step in steps:
                         if "error" in step:
-                            raise _pull_error(reference, str(step["error"]))
+                            failures.append(str(step["error"]))
                         sizes[step.get("id", "")] = step.get("progressDetail", {}).get("total", 0)
-                        if sum(sizes.values()) > self._image_limits.bytes:
-                            raise BadContent(
-                                f"image {reference}: has more than {self._image_limits.bytes} bytes"
-                            )
+                        if sum(sizes.values()) > most:
+                            raise BadContent(f"image {reference}: has more than {most} bytes")
                 except APIError as error:
                     raise _pull_error(reference, str(error.explanation or error)) from error
+            if failures:
+                raise _pull_error(reference, failures[0])
         return self._accepted(reference, digest)
 
     def _accepted(self, reference: str, digest: str) -> str:
