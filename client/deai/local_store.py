@@ -125,8 +125,7 @@ class LocalStore:
         try:
             file = os.open(path, os.O_RDONLY)
             try:
-                # One byte more than may be there: a file that outgrew its block is seen to be corrupt.
-                return os.read(file, min(os.fstat(file).st_size, MAX_BLOCK_BYTES) + 1)
+                return os.read(file, min(os.fstat(file).st_size, MAX_BLOCK_BYTES))
             finally:
                 os.close(file)
         except FileNotFoundError:

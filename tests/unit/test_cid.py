@@ -2,7 +2,7 @@ import base64
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deai.cid import Cid, Codec
@@ -25,12 +25,14 @@ def test_well_known_cids_are_what_everybody_says_they_are() -> None:
     assert Cid.of(b"\x0a\x02\x08\x01", Codec.DAG_PB).v0() == EMPTY_FOLDER_V0
 
 
+@settings(deadline=None)
 @given(cids)
 def test_a_cid_survives_text_and_bytes(cid: Cid) -> None:
     assert Cid.parse(str(cid)) == cid
     assert Cid.from_bytes(bytes(cid)) == cid
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=32, max_size=32))
 def test_cidv0_reads_as_the_cidv1_it_stands_for(digest: bytes) -> None:
     cid = Cid(Codec.DAG_PB, digest)
@@ -85,6 +87,7 @@ def test_what_is_not_a_canonical_sha2_256_cid_is_refused(text: str, rule: str) -
     assert caught.value.field == "cid"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=140))
 def test_any_text_is_a_cid_or_a_bad_field(text: str) -> None:
     try:
@@ -94,6 +97,7 @@ def test_any_text_is_a_cid_or_a_bad_field(text: str) -> None:
     assert text in (str(cid), cid.v0())
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_any_bytes_are_a_cid_or_a_bad_field(data: bytes) -> None:
     try:

@@ -1,7 +1,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deai import dag_pb
@@ -37,11 +37,13 @@ def nodes(draw: st.DrawFn) -> Node:
     )
 
 
+@settings(deadline=None)
 @given(nodes())
 def test_a_node_survives_its_bytes(node: Node) -> None:
     assert decode(dag_pb.encode(node)) == node
 
 
+@settings(max_examples=30, deadline=None)
 @given(nodes())
 def test_no_proper_beginning_of_a_node_is_a_node(node: Node) -> None:
     data = dag_pb.encode(node)
@@ -50,18 +52,21 @@ def test_no_proper_beginning_of_a_node_is_a_node(node: Node) -> None:
             decode(data[:length])
 
 
+@settings(deadline=None)
 @given(nodes(), st.binary(min_size=1, max_size=8))
 def test_bytes_after_a_node_are_refused(node: Node, tail: bytes) -> None:
     with pytest.raises(BadContent):
         decode(dag_pb.encode(node) + tail)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_node_or_bad_content(data: bytes) -> None:
     with suppress(BadContent):
         decode(data)
 
 
+@settings(deadline=None)
 @given(nodes(), st.data())
 def test_a_changed_byte_leaves_a_node_or_bad_content(node: Node, data: st.DataObject) -> None:
     block = bytearray(dag_pb.encode(node))
