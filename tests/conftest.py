@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from deai.localnet import start_engine
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ from eth_account.signers.local import LocalAccount
 from deai import keys as keystore
 from deai.chain import Receipt
 from deai.cid import Cid
+from deai.clock import utc
 from deai.deployment import Deployment
 from deai.errors import BadField, DeaiError, Unavailable, WrongRequest
 from deai.home import Home
-from deai.job import Address, JobId, JobState, Wei
+from deai.job import Address, JobId, JobState, Timestamp, Wei
 from deai.settings import ChainSettings, HomeSettings, Settings, StoreSettings, load
 
 FOLLOW_SECONDS = 20.0
@@ -210,7 +210,7 @@ def _show(draft: Any) -> None:
         ("best offer", f"{token.show(draft.quote)} for the whole job" if draft.quote is not None else f"none now: {draft.reason}"),
         ("costs at most", f"{token.show(draft.job.price_cap)}, locked at the award, not before; you have {token.show(draft.balance)} in the escrow"),
         ("bond", f"{token.show(draft.job.bond)} of the provider's, burned if it does not deliver"),
-        ("open until", f"{datetime.fromtimestamp(draft.job.award_by, UTC):%Y-%m-%d %H:%M:%S} UTC; without a matching offer it just stays open"),
+        ("open until", f"{utc(draft.job.award_by)}; without a matching offer it just stays open"),
         ("verification", "none: whatever is delivered in time is paid, at your approval or after "
          f"{draft.job.challenge_seconds} s"),
         ("public", "spec, inputs, results: anyone can read them"),
@@ -306,7 +306,7 @@ def _status(submitter: Any, job: JobId, as_json: bool, details: bool) -> None:
     _say(f"{job if details else job[:12]}  {state:<10} {note}")
     if details:
         for line in view.history if view else ():
-            _say(f"  {datetime.fromtimestamp(line.at, UTC):%H:%M:%S}  {line.event:<12} {line.text}")
+            _say(f"  {utc(Timestamp(line.at))}  {line.event:<12} {line.text}")
         if result:
             _say(f"  result {result}")
     return None

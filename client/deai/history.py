@@ -6,7 +6,6 @@ Asks no server but a node: the auditors' first tool. `rebuild` and `Ledger` are 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from deai.chain import (
     BidPlaced,
@@ -21,6 +20,7 @@ from deai.chain import (
     Withdrawn,
 )
 from deai.cid import Cid, Codec
+from deai.clock import utc
 from deai.deployment import Deployment
 from deai.errors import Bug, ChainUnavailable
 from deai.job import Address, Bid, Job, JobId, JobState, Outcome, Payout, Terms, Timestamp, Wei
@@ -141,7 +141,7 @@ class Line:
 
     def __str__(self) -> str:
         job = f"{self.job[:10]}…  " if self.job else ""
-        return f"{_when(self.time)}  block {self.block}  {job}{self.event}: {self.text}  (tx {self.tx})"
+        return f"{utc(self.time)}  block {self.block}  {job}{self.event}: {self.text}  (tx {self.tx})"
 
 
 def history(chain: Chain, deployment: Deployment, job: JobId | None = None) -> Iterator[Line]:
@@ -205,7 +205,7 @@ def _tell(event: Event, token: Address | None, deployment: Deployment) -> tuple[
                 "spec_cid": str(Cid(Codec.RAW, job.spec)),
             }
         case BidPlaced(bid=bid):
-            text = f"{bid.provider} bids {show(bid.price)} until {_when(bid.expires_at)}"
+            text = f"{bid.provider} bids {show(bid.price)} until {utc(bid.expires_at)}"
             return text, {"provider": bid.provider, "price": str(bid.price), "expires_at": bid.expires_at}
         case JobCancelled():
             return f"{event.submitter} cancelled it", {"submitter": event.submitter}
@@ -213,7 +213,7 @@ def _tell(event: Event, token: Address | None, deployment: Deployment) -> tuple[
             return _award(terms, show(terms.price), show(terms.bond))
         case JobDelivered():
             cid = str(Cid(Codec.DAG_PB, event.result))
-            text = f"{event.provider} delivered {cid}, open to challenge until {_when(event.window_end)}"
+            text = f"{event.provider} delivered {cid}, open to challenge until {utc(event.window_end)}"
             return text, {
                 "provider": event.provider,
                 "result_cid": cid,
@@ -238,7 +238,7 @@ def _award(terms: Terms, price: str, bond: str) -> tuple[str, dict[str, str | in
     spec = str(Cid(Codec.RAW, terms.spec))
     text = (
         f"{terms.submitter}'s job went to {terms.provider} for {price}, bond {bond},"
-        f" to be delivered before {_when(terms.deliver_by)}; spec {spec}"
+        f" to be delivered before {utc(terms.deliver_by)}; spec {spec}"
     )
     return text, {
         "submitter": terms.submitter,
@@ -256,10 +256,3 @@ def _award(terms: Terms, price: str, bond: str) -> tuple[str, dict[str, str | in
 
 def _money(event: Deposited | Withdrawn) -> dict[str, str]:
     return {"token": event.token, "amount": str(event.amount)}
-
-
-def _when(time: Timestamp) -> str:
-    try:
-        return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except (ValueError, OverflowError):  # a hostile job may name any time; calendars end before uint40
-        return f"second {time}"

@@ -58,7 +58,10 @@ class Settings(HomeSettings, ChainSettings, StoreSettings):
 
 
 def load(settings: type[S], **given: Any) -> S:
-    """Reads the settings from the environment; what is `given` goes before. Raises WrongRequest that names every variable that is missing or wrong."""
+    """Reads the settings from the environment; what is `given` goes first.
+
+    Raises WrongRequest that names every variable that is missing or wrong.
+    """
     try:
         return settings(**given)
     except ValidationError as error:

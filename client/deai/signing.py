@@ -208,7 +208,9 @@ def _check(what: str, signer: Address, message: SignableMessage, signature: byte
     if len(signature) != 65:
         raise BadSignature(f"{what}: a signature has 65 bytes, not {len(signature)}")
     if signature[64] not in _V or int.from_bytes(signature[32:64]) > _HALF_ORDER:
-        raise BadSignature(f"{what}: the signature is not canonical (low s, v of 27 or 28); the escrow refuses it")
+        raise BadSignature(
+            f"{what}: the signature is not canonical (low s, v of 27 or 28); the escrow refuses it"
+        )
     try:
         recovered = Account.recover_message(message, signature=signature)
     except (KeyBadSignature, ValueError) as error:

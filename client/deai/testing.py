@@ -15,7 +15,6 @@ from deai.chain import Block, Event, Receipt
 from deai.deployment import Deployment, Token
 from deai.escrow import UNKNOWN, Call, Escrow
 from deai.job import ZERO_ADDRESS, Address, Bid, Job, JobId, JobState, Outcome, Terms, Timestamp, Wei
-from deai.signing import Domain
 
 CONTRACT = Address("0x00000000000000000000000000000000dea1c0dE")
 DAI = Token(symbol="DAI", address=Address("0x00000000000000000000000000000000000000DA"), decimals=18)
@@ -39,8 +38,13 @@ class MemoryChain:
     Its clock is this machine's, as a node's is; given `now`, or once set, it stands still until it is moved.
     """
 
-    def __init__(self, chain_id: int = 31337, now: Timestamp | None = None) -> None:
-        self._domain = Domain(chain_id, CONTRACT)
+    def __init__(
+        self, chain_id: int = 31337, now: Timestamp | None = None, deployment: Deployment | None = None
+    ) -> None:
+        """`deployment` makes it the twin of an escrow elsewhere: the same addresses, so the same job ids."""
+        self._deployment = deployment or Deployment(
+            chain_id=chain_id, contract=CONTRACT, block=0, tokens=(DAI,)
+        )
         self._lock = threading.RLock()
         self._frozen = now
         self._ahead = 0
@@ -48,21 +52,22 @@ class MemoryChain:
         self._gas: dict[Address, Wei] = {}
         self._failures: list[tuple[errors.DeaiError, bool]] = []
         self._mined: list[_Mined] = []
-        escrow = Escrow(self._domain)
-        escrow.mint(DAI.address, ZERO_ADDRESS, 0)
+        escrow = Escrow(self._deployment.domain)
+        for token in self._deployment.tokens:
+            escrow.mint(token.address, ZERO_ADDRESS, 0)
         self._mine(escrow, [])
 
     @property
     def chain_id(self) -> int:
-        return self._domain.chain_id
+        return self._deployment.chain_id
 
     @property
     def contract(self) -> Address:
-        return self._domain.contract
+        return self._deployment.contract
 
     def deployment(self) -> Deployment:
-        """The deployment of this chain's escrow, which knows the token DAI."""
-        return Deployment(chain_id=self.chain_id, contract=self.contract, block=0, tokens=(DAI,))
+        """Where this chain's escrow is; the token DAI is known there."""
+        return self._deployment
 
     # What only a test may do.
 

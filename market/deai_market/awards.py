@@ -8,12 +8,12 @@ from collections.abc import Callable
 from eth_account.signers.local import LocalAccount
 
 from deai.chain import Chain
+from deai.clock import ChainClock
 from deai.errors import ContractError, Unavailable
 from deai.job import JobId, JobState
 from deai.wire import SignedBid
 from deai_market import queries
 from deai_market.book import Book
-from deai_market.clock import ChainClock
 from deai_market.database import Database
 from deai_market.tables import MatchRow, MatchStep, OrderRow
 
@@ -38,7 +38,8 @@ class Awards:
         """`done` is called after each award that was mined or given up."""
         self._database, self._book, self._chain, self._clock = database, book, chain, clock
         self._account, self._done = account, done
-        self._due: queue.SimpleQueue[int] = queue.SimpleQueue()
+        # Not SimpleQueue: with several readers its timeouts may never come.
+        self._due: queue.Queue[int] = queue.Queue()
 
     def send(self, number: int) -> None:
         """Puts the match of that number in the queue."""

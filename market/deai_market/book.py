@@ -9,6 +9,7 @@ from sqlmodel import Session
 from deai.ask import Ask
 from deai.chain import Chain
 from deai.cid import Cid, Codec
+from deai.clock import ChainClock
 from deai.deployment import Deployment
 from deai.errors import BadField, InsufficientBalance, WrongState
 from deai.job import MAX_BID_SECONDS, Address, Job, JobId, JobState, Wei, ramp
@@ -17,7 +18,6 @@ from deai.spec import Resources
 from deai.store import Block, Store
 from deai.wire import JobJson, Order, SignedAsk, SignedBid
 from deai_market import queries
-from deai_market.clock import ChainClock
 from deai_market.database import Database
 from deai_market.errors import Conflict, NotFound, TooMany
 from deai_market.matching import OpenJob, Taken

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable
 from sqlmodel import Session
 
 from deai.chain import Block, Chain, JobEvent
+from deai.clock import ChainClock
 from deai.errors import ChainUnavailable
 from deai_market import events, queries
-from deai_market.clock import ChainClock
 from deai_market.database import Database
 from deai_market.tables import BlockRow, ChainJobRow
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from eth_account.signers.local import LocalAccount
 
 from deai.chain import Chain
+from deai.clock import ChainClock
 from deai.deployment import Deployment
 from deai.errors import BadField
 from deai.job import Address, JobId, JobState, Wei
@@ -17,7 +18,6 @@ from deai_market import queries, views
 from deai_market.awards import Awards
 from deai_market.bells import Bells
 from deai_market.book import Book
-from deai_market.clock import ChainClock
 from deai_market.database import Database
 from deai_market.errors import Forbidden, NotFound, TooMany
 from deai_market.indexer import Indexer

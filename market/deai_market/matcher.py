@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from deai.ask import Ask
 from deai.chain import Chain
+from deai.clock import ChainClock
 from deai.errors import Unavailable
 from deai.job import Address, Job, JobId, Timestamp, Wei
 from deai_market import queries
 from deai_market.bells import Bells
 from deai_market.book import Book
-from deai_market.clock import ChainClock
 from deai_market.database import Database
 from deai_market.matching import Matching, match
 from deai_market.settings import Rules

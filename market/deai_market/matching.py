@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from deai.ask import Ask, Capacity, Gpu, fits, quote, without
+from deai.clock import utc
 from deai.job import Address, Job, JobId, Timestamp, Wei, ramp
 from deai.spec import Resources
-from deai_market.clock import utc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from deai.cid import Cid, Codec
+from deai.clock import utc
 from deai.errors import BadField
 from deai.job import Address, JobId, JobState, Outcome, Timestamp, Wei
 from deai.wire import HistoryLine, JobJson, JobView, Match, Matches
 from deai_market import events
-from deai_market.clock import utc
 from deai_market.queries import Known
 from deai_market.tables import EventRow, MatchRow, MatchStep, ObservationRow, OrderRow
 

@@ -16,6 +16,7 @@ from typing import NoReturn
 import click
 
 from deai import keys
+from deai.clock import ChainClock
 from deai.deployment import Deployment
 from deai.errors import BadField, DeaiError, WrongRequest
 from deai.job import Address, Wei
@@ -25,7 +26,6 @@ from deai.settings import load
 from deai.web3_chain import Web3Chain
 from deai_provider import hardware, ledger
 from deai_provider.agent import Agent
-from deai_provider.clock import ChainClock
 from deai_provider.docker_executor import DockerExecutor
 from deai_provider.ledger import Ledger
 from deai_provider.settings import Settings

@@ -43,8 +43,8 @@ class Agent:
         self._purse = Purse(shop)
         self._workers: dict[JobId, threading.Thread] = {}
         self._hiring = threading.Lock()
-        self._issued = 0
-        self._asked = self._looked_late = float("-inf")
+        self._issued = self._renew_at = 0
+        self._looked_late = float("-inf")
 
     def run(self) -> None:
         """Works until `stop`."""
@@ -96,7 +96,7 @@ class Agent:
 
     def _offer(self) -> None:
         """Renews the ask in time, as long as the engine answers; containers that no job accounts for go."""
-        if time.monotonic() - self._asked < self._ask_seconds / 2:
+        if self._shop.clock.now() < self._renew_at:
             return
         for id_ in self._shop.executor.adopt():
             entry = self._shop.ledger.entry(id_)
@@ -104,7 +104,7 @@ class Agent:
                 _log.warning("%s: a container without a promise is removed", id_)
                 self._shop.executor.remove(id_)
         self._ask(self._ask_seconds)
-        self._asked = time.monotonic()
+        self._renew_at = self._issued + self._ask_seconds // 2
 
     def _ask(self, seconds: int) -> None:
         shop = self._shop

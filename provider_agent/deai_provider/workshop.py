@@ -9,11 +9,11 @@ from eth_account.signers.local import LocalAccount
 
 from deai.ask import Capacity, without
 from deai.chain import Chain, JobAwarded
+from deai.clock import ChainClock
 from deai.job import Address, Job, JobId, JobState, Timestamp, Wei
 from deai.signing import Domain
 from deai.store import Store
 from deai.wire import LogChunk, Matches, Observation, SignedAsk, SignedBid
-from deai_provider.clock import ChainClock
 from deai_provider.executor import Executor
 from deai_provider.ledger import BEFORE_AWARD, BUSY, Entry, Ledger, Step, resources
 from deai_provider.policy import Room, Rules, confirmations

@@ -1,15 +1,25 @@
 """What a person gets for a wrong request, or for a part that is down: one line, an exit code, and nothing half done."""
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from deai.job import JobState
 from deai.localnet import Localnet, free_port
 from deai.submitter import Submitter
-from tests.journeys.users import Cli, Jobs
+from tests.journeys.users import Cli, CliInProcess, Jobs
 
 GOOD_CID = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
 WRONG, UNAVAILABLE = 2, 3
+
+
+@pytest.fixture
+def cli(net: Localnet) -> Cli:
+    return CliInProcess(net.client_environment())
 
 
 @pytest.fixture
@@ -138,17 +148,13 @@ def test_a_dead_store_is_named(cli: Cli, flags: dict[str, str], tmp_path: Path) 
 
 
 def test_all_missing_settings_are_named_at_once(cli: Cli, flags: dict[str, str]) -> None:
-    code, line = submit(Cli({}), flags)
+    code, line = submit(CliInProcess({}), flags)
 
     assert code == WRONG
     assert all(name in line for name in ("DEAI_RPC", "DEAI_MARKET", "DEAI_STORE", "DEAI_DEPLOYMENT"))
 
 
 def test_a_dead_docker_engine_stops_the_agent_with_one_line(net: Localnet, tmp_path: Path) -> None:
-    import os
-    import subprocess
-    import sys
-
     environment = net.provider_environment() | {
         "DOCKER_HOST": f"unix://{tmp_path}/no.sock",
         "DEAI_PROVIDER_WORK": str(tmp_path / "work"),
@@ -178,9 +184,10 @@ def test_an_image_that_cannot_be_had_is_refused_before_any_bid(
 
     job = jobs.submit("print(1)", docker_image=cid)
 
-    for _ in range(60):
-        if submitter.view(job).note:
-            break
-    assert submitter.chain.state(job)[0].name == "UNKNOWN"
+    deadline = time.monotonic() + 30
+    while "image" not in submitter.view(job).note:
+        assert time.monotonic() < deadline, submitter.view(job)
+        time.sleep(0.1)
+    assert submitter.chain.state(job)[0] is JobState.UNKNOWN
     assert submitter.chain.balance(token, submitter.address) == before
     cli.json("cancel", job)

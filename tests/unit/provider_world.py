@@ -15,6 +15,7 @@ from deai import unixfs
 from deai.ask import Ask, Capacity, Prices
 from deai.chain import Event, JobDelivered
 from deai.cid import Cid, Codec
+from deai.clock import ChainClock
 from deai.errors import DeaiError, MarketUnavailable
 from deai.job import Address, Job, JobId, Timestamp, Wei
 from deai.local_store import LocalStore
@@ -25,7 +26,6 @@ from deai.store import Block
 from deai.testing import DAI, MemoryChain
 from deai.wire import JobJson, LogChunk, Match, Matches, Observation, SignedAsk, SignedBid
 from deai_provider.agent import Agent
-from deai_provider.clock import ChainClock
 from deai_provider.executor import Run
 from deai_provider.ledger import Entry, Ledger, Step
 from deai_provider.policy import Rules

@@ -3,14 +3,15 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from deai import profiles
 from deai.deployment import Token
 from deai.errors import BadField
 from deai.job import Address, Wei
 from deai.job_file import JobFile, read, seconds
 from deai.spec import Resources
-from hypothesis import given
-from hypothesis import strategies as st
 
 DAI = Token(symbol="DAI", address=Address("0x5FbDB2315678afecb367f032d93F642f64180aa3"), decimals=18)
 REQUIRED = {"name": "n", "docker_image": "i", "payment_token": "DAI", "payment_amount": "1"}

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from eth_account import Account
+
 from deai import keys
 from deai.cid import Cid, Codec
 from deai.deployment import Deployment
@@ -11,7 +13,6 @@ from deai.errors import BadField, KeyUnusable, WrongRequest
 from deai.home import Home
 from deai.job import JobId
 from deai.settings import Settings, load
-from eth_account import Account
 
 
 def test_a_key_opens_with_its_password_only_and_is_nowhere_in_the_clear(tmp_path: Path) -> None:

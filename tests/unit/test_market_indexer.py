@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from deai.chain import Event, JobAwarded, JobEvent
+from deai.clock import ChainClock
 from deai.errors import BadField, ChainUnavailable
 from deai.job import JobId, JobState, Outcome, Timestamp
 from deai.signing import Domain
 from deai.testing import MemoryChain
 from deai_market import events, indexer, queries
-from deai_market.clock import ChainClock
 from deai_market.database import Database
 from deai_market.indexer import Indexer
 from tests.market_world import NOW, World

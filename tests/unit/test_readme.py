@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import pytest
+
 from deai.cli import main
 from deai.job import TRANSITIONS, Action, JobState
 

@@ -11,19 +11,22 @@ _YEAR_10000 = 253_402_300_800
 
 
 class ChainClock:
-    """The wall's clock, put forward when the chain's newest block is ahead of it (local chains jump)."""
+    """This machine's clock, put forward when the chain's newest block is ahead of it: local chains jump."""
 
     def __init__(self, wall: Callable[[], float] = time.time) -> None:
-        self._wall = wall
+        self.wall = wall
+        """Seconds since 1970 on this machine."""
+        self._head = ""
         self._ahead = 0
 
     def saw(self, head: Block) -> None:
-        """Takes note of a new head, at the moment it is seen."""
-        self._ahead = max(0, head.time - int(self._wall()))
+        """Takes note of the newest block. What counts is the moment at which it was first seen."""
+        if head.hash != self._head:
+            self._head, self._ahead = head.hash, max(0, head.time - int(self.wall()))
 
     def now(self) -> Timestamp:
         """Chain seconds."""
-        return Timestamp(int(self._wall()) + self._ahead)
+        return Timestamp(int(self.wall()) + self._ahead)
 
 
 def utc(at: Timestamp) -> str:
