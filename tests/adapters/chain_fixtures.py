@@ -18,7 +18,7 @@ from deai.deployment import Deployment
 from deai.errors import ChainUnavailable
 from deai.job import Address, Timestamp, Wei
 from deai.localnet import Program, anvil_binary, free_port, local_account
-from deai.testing import DAI, MemoryChain
+from deai.testing import MemoryChain
 from deai.web3_chain import Web3Chain
 from tests.lives import CAST
 
@@ -91,8 +91,8 @@ class Ground(Protocol):
 class MemoryGround:
     """The model, rich cast included."""
 
-    def __init__(self) -> None:
-        self.chain = MemoryChain(now=START)
+    def __init__(self, chain: MemoryChain | None = None) -> None:
+        self.chain = chain or MemoryChain(now=START)
         self.deployment = self.chain.deployment()
         for account in CAST.all():
             self.mint(Address(account.address), RICH)
@@ -104,7 +104,7 @@ class MemoryGround:
         self.chain.mine(blocks)
 
     def mint(self, account: Address, amount: Wei) -> None:
-        self.chain.mint(DAI.address, account, amount)
+        self.chain.mint(self.deployment.token("DAI").address, account, amount)
 
     def reorg(self, depth: int) -> None:
         self.chain.reorg(depth)
