@@ -5,6 +5,7 @@ The archive is what `docker save` would write. The same packages give the same b
 """
 
 import argparse
+import fcntl
 import hashlib
 import io
 import json
@@ -15,7 +16,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
 PACKAGES = ("python3", "python3-numpy")
@@ -74,32 +75,50 @@ class BuildError(Exception):
 
 def build(folder: Path) -> Facts:
     """The image archive in `folder`, built there unless it is there. Raises BuildError."""
-    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    facts_file, archive = folder / "image.json", folder / "image.tar"
-    if facts_file.exists() and archive.exists():
-        facts = Facts(**json.loads(facts_file.read_text()))
-        if facts.recipe == recipe and facts.bytes == archive.stat().st_size:
-            return Facts(**{**asdict(facts), "archive": str(archive)})
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _cached(folder) or _build(folder)
+
+
+def _recipe() -> str:
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+
+
+def _cached(folder: Path) -> Facts | None:
+    try:
+        facts = Facts(**json.loads((folder / "image.json").read_text()))
+        archive = folder / "image.tar"
+        fresh = facts.recipe == _recipe() and facts.bytes == archive.stat().st_size
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+    return replace(facts, archive=str(archive)) if fresh else None
+
+
+def _build(folder: Path) -> Facts:
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         raise BuildError(
             "the demo's image is built from Debian packages: needs apt-get and dpkg-deb (Debian or Ubuntu)"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    versions = _versions()
-    debs = _download(folder / "debs", versions)
+    try:
+        versions = _versions()
+        debs = _download(folder / "debs", versions)
+    except BuildError:
+        # No package lists yet, or lists so old that the packages they name are gone.
+        _update()
+        versions = _versions()
+        debs = _download(folder / "debs", versions)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        root = Path(scratch) / "root"
+        root, layer, unfinished = (Path(scratch) / name for name in ("root", "layer.tar", "image.tar"))
         for deb in debs:
             _run("dpkg-deb", "-x", str(deb), str(root))
         _prune(root)
         _choose_blas(root)
-        layer = Path(scratch) / "layer.tar"
         _write_layer(root, layer)
-        unfinished = Path(scratch) / "image.tar"
         image = _write_archive(layer, unfinished)
-        unfinished.replace(archive)
-    facts = Facts(str(archive), image, archive.stat().st_size, versions, recipe)
-    facts_file.write_text(json.dumps(asdict(facts), indent=1) + "\n")
+        archive = unfinished.replace(folder / "image.tar")
+    facts = Facts(str(archive), image, archive.stat().st_size, versions, _recipe())
+    (folder / "image.json").write_text(json.dumps(asdict(facts), indent=1) + "\n")
     return facts
 
 
@@ -125,14 +144,6 @@ def _update() -> None:
 def _versions() -> dict[str, str]:
     """Every package that an empty machine would need, with the version apt would take."""
     _say(f"finds what {' and '.join(PACKAGES)} need")
-    try:
-        return _resolve()
-    except BuildError:
-        _update()
-        return _resolve()
-
-
-def _resolve() -> dict[str, str]:
     with tempfile.NamedTemporaryFile() as nothing_installed:
         status = f"Dir::State::status={nothing_installed.name}"
         plan = _run("apt-get", "install", "--simulate", "--no-install-recommends", "-o", status, *PACKAGES)
@@ -142,24 +153,15 @@ def _resolve() -> dict[str, str]:
 
 def _download(folder: Path, versions: dict[str, str]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = {name: folder / f"{name}_{version.replace(':', '%3a')}" for name, version in versions.items()}
-    missing = [name for name, stem in wanted.items() if not _deb(stem)]
+    missing = [f"{name}={version}" for name, version in versions.items() if not _debs(folder, name, version)]
     if missing:
         _say(f"downloads {len(missing)} packages")
-        command = ["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root"]
-        command += [f"{name}={versions[name]}" for name in missing]
-        try:
-            _run(*command, cwd=folder)
-        except BuildError:
-            # Lists older than the archive name versions that are gone; the next build resolves again.
-            _update()
-            _run(*command, cwd=folder)
-    found = [_deb(stem) for stem in wanted.values()]
-    return [deb for deb in found if deb is not None]
+        _run("apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", *missing, cwd=folder)
+    return [deb for name, version in versions.items() for deb in _debs(folder, name, version)]
 
 
-def _deb(stem: Path) -> Path | None:
-    return next(iter(stem.parent.glob(f"{stem.name}_*.deb")), None)
+def _debs(folder: Path, name: str, version: str) -> list[Path]:
+    return list(folder.glob(f"{name}_{version.replace(':', '%3a')}_*.deb"))
 
 
 def _prune(root: Path) -> None:

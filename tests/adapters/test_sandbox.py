@@ -157,6 +157,8 @@ def test_a_run_is_nobody_and_may_write_nowhere_but_outputs_and_scratch(box: Box)
     assert len(json.loads(results.pop("processes"))) == 2
     assert results.pop("hostname") == "deai"
     assert results.pop("keys") == "''"
+    for path in ("/x", "/usr/bin/python3", "/etc/resolv.conf", "/etc/hosts", "/inputs/x", "/inputs/script"):
+        assert results.pop(path) == "read-only", path
     assert set(results.values()) <= {"read-only", "PermissionError", "FileNotFoundError"}, results
 
 
@@ -200,7 +202,7 @@ print(f"sparse: {os.fstat(file).st_size >> 30}")
 
 
 def test_a_full_disk_is_the_runs_own_and_full_at_its_limit(box: Box) -> None:
-    limits = Resources(memory_mib=128, disk_mib=32)
+    limits = Resources(memory_mib=192, disk_mib=32)
     job = box.start(_FILL, limits)
 
     status = box.executor.wait(job, 60)
@@ -209,7 +211,7 @@ def test_a_full_disk_is_the_runs_own_and_full_at_its_limit(box: Box) -> None:
     assert status.exit_code == 0, log
     results = dict(line.split(": ", 1) for line in log.splitlines())
     assert results["bytes /tmp"] == "32 ENOSPC"
-    assert results["bytes /dev/shm"] == "64 ENOSPC"
+    assert results["bytes /dev/shm"] == "96 ENOSPC"
     mib, reason = results["bytes /outputs"].split()
     assert 24 <= int(mib) < 32
     assert reason == "ENOSPC"
