@@ -1,6 +1,8 @@
 """Brownie for this repository, independent of the user's own Brownie settings."""
 
+import hashlib
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,18 @@ def prepare() -> None:
 def load() -> Any:
     """The project, compiled where sources changed; its contracts are attributes."""
     prepare()
+    _forget_stale_builds()
     from brownie.project import main  # noqa: PLC0415
 
     return main.load(ROOT, "Deai", raise_if_loaded=False)
+
+
+def _forget_stale_builds() -> None:
+    """Brownie's cache notices changed sources, but neither changed settings nor another OpenZeppelin."""
+    made_with = hashlib.sha256()
+    for name in ("brownie-config.yaml", "package-lock.json"):
+        made_with.update((ROOT / name).read_bytes())
+    stamp = ROOT / "build" / "made-with"
+    if not stamp.is_file() or stamp.read_text() != made_with.hexdigest():
+        shutil.rmtree(ROOT / "build" / "contracts", ignore_errors=True)
+        stamp.write_text(made_with.hexdigest())

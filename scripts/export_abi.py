@@ -34,6 +34,7 @@ def compiled() -> dict[str, str]:
         evm_version=settings["evm_version"],
         remappings=solc["remappings"],
         optimizer=solc["optimizer"],
+        viaIR=solc["viaIR"],
     )
     # Less than Brownie asks for, which leaves the bytecode as it is and saves most of the time.
     wanted["settings"]["outputSelection"] = {
@@ -59,6 +60,7 @@ def _artifact(name: str, output: dict[str, Any]) -> dict[str, Any]:
             "version": metadata["compiler"]["version"],
             "evmVersion": settings["evmVersion"],
             "optimizer": settings["optimizer"],
+            "viaIR": settings["viaIR"],
             "remappings": settings["remappings"],
         },
         "sourceHash": _source_hash(metadata["sources"]),

@@ -11,9 +11,9 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(CHECKOUT / "scripts"), str(Path(__file__).parent)]
 
-import brownie_project  # noqa: E402
 from world import World  # noqa: E402
 
+import brownie_project  # noqa: E402
 from deai.errors import ChainUnavailable  # noqa: E402
 from deai.localnet import Program, anvil_binary, free_port  # noqa: E402
 
@@ -53,8 +53,8 @@ def world(escrow: World) -> Iterator[World]:
 
 def _brownie(node: str) -> tuple[Any, Any]:
     project = brownie_project.load()
-    import brownie  # noqa: PLC0415
-    from brownie._config import CONFIG  # noqa: PLC0415
+    import brownie
+    from brownie._config import CONFIG
 
     CONFIG.networks["tests"] = {"id": "tests", "cmd": "anvil", "host": node, "cmd_settings": {}}
     brownie.network.connect("tests", launch_rpc=False)
@@ -62,7 +62,7 @@ def _brownie(node: str) -> tuple[Any, Any]:
 
 
 def _listens(port: int) -> bool:
-    import socket  # noqa: PLC0415
+    import socket
 
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -64,7 +64,7 @@ def test_the_enums_are_equal_value_by_value(mirror: type[JobState] | type[Outcom
 
 
 def test_the_arrows_drawn_at_the_enum_are_the_table() -> None:
-    from deai.job import TRANSITIONS  # noqa: PLC0415
+    from deai.job import TRANSITIONS
 
     drawn = set()
     for start, end, verbs in re.findall(r"///     (\w+) +-> (\w+) +(.+)", SOURCE):
@@ -167,7 +167,7 @@ def _word(number: int) -> bytes:
 
 def _checked(order: Any) -> Any:
     """The same order with checksummed addresses, as the codecs want them."""
-    from eth_utils.address import to_checksum_address  # noqa: PLC0415
+    from eth_utils.address import to_checksum_address
 
     names = [name for name in order.__dataclass_fields__ if isinstance(getattr(order, name), str)]
     found = {name: getattr(order, name) for name in names}

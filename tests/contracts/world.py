@@ -24,7 +24,7 @@ _MINE_SECONDS = 10
 _PANIC = {"Panic": ["uint256"], "Error": ["string"]}
 
 
-class Reverted(Exception):  # noqa: N818 - named as the chain names it
+class Reverted(Exception):
     """A transaction was refused with the Solidity error `name` and its decoded arguments."""
 
     def __init__(self, name: str, values: tuple[Any, ...]) -> None:
