@@ -65,7 +65,7 @@ class Executor(Protocol):
         """What became of the run. Raises EngineUnavailable."""
 
     def wait(self, job: JobId, seconds: float) -> RunStatus:
-        """`poll`, but returns only once the run has exited or `seconds` are over."""
+        """`poll`, but returns only once the run has exited or `seconds` are over; at once when nothing runs."""
 
     def logs(self, job: JobId, offset: int) -> bytes:
         """The run's output from byte `offset` on, stdout and stderr as they came, capped in total."""
