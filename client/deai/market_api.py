@@ -48,7 +48,7 @@ class MarketApi:
     def __init__(
         self, url: str, domain: Domain, *, now: Callable[[], float] = time.time, timeout_seconds: float = 10.0
     ) -> None:
-        """`now` gives chain seconds, for the expiry of signed requests."""
+        """`now` gives seconds since 1970 by this machine's clock, for the expiry of signed requests."""
         self.url, self._domain, self._now = url.rstrip("/"), domain, now
         self._timeout = timeout_seconds
         try:

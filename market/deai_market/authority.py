@@ -3,7 +3,7 @@
 import hashlib
 
 from deai.errors import BadField
-from deai.job import Address, Timestamp
+from deai.job import Address
 from deai.signing import Domain, Request, check_request
 from deai.wire import MAX_AUTHORIZATION_SECONDS, Authorization
 from deai_market.errors import NotSigned

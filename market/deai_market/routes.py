@@ -46,7 +46,7 @@ async def _sender(request: Request) -> Address:
         path,
         await request.body(),
         market.deployment.domain,
-        market.clock.now(),
+        int(market.clock.wall()),
     )
 
 

@@ -61,7 +61,7 @@ def run() -> None:
     with (
         _alone(settings),
         Ledger(settings.ledger) as promises,
-        MarketApi(settings.market, deployment.domain, now=clock.now) as market,
+        MarketApi(settings.market, deployment.domain) as market,
     ):
         executor = DockerExecutor(settings.work / "runs", agent=settings.name, devices=hardware.devices())
         shop = Workshop(
