@@ -99,11 +99,13 @@ def _submitter() -> Any:
 
     settings = load(Settings)
     deployment = Deployment.load(settings.deployment)
+    market = MarketApi(settings.market, deployment.domain)
+    click.get_current_context().call_on_close(market.close)
     return Submitter(
         _account(settings),
         deployment,
         Web3Chain(settings.rpc, deployment),
-        MarketApi(settings.market, deployment.domain),
+        market,
         LocalStore(settings.store),
         Home(settings.home),
     )

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from deai.chain import Block
+from deai.chain import Block, Chain
 from deai.job import Timestamp
 
 _YEAR_10000 = 253_402_300_800
@@ -27,6 +27,11 @@ class ChainClock:
     def now(self) -> Timestamp:
         """Chain seconds."""
         return Timestamp(int(self.wall()) + self._ahead)
+
+
+def chain_now(chain: Chain) -> Timestamp:
+    """The time that the next block will have, at the earliest: a chain that rests has an old head. Raises ChainUnavailable."""
+    return Timestamp(max(chain.head().time, int(time.time())))
 
 
 def utc(at: Timestamp) -> str:

@@ -18,6 +18,8 @@ DeaiError
 
 from typing import ClassVar
 
+from deai.job import JobState
+
 
 class DeaiError(Exception):
     """Base of all errors this package raises on purpose."""
@@ -107,9 +109,16 @@ class Malformed(ContractError):
 
 
 class WrongState(ContractError):
-    """The verb is not allowed in the job's state."""
+    """The verb is not allowed in the job's state. `args` are the job's id and its JobState."""
 
     hint = "the job's state does not allow this"
+
+    def __init__(self, job: str, state: int) -> None:
+        super().__init__(job, JobState(state))
+
+    def __str__(self) -> str:
+        job, state = self.args
+        return f"WrongState: job {job} is {state.name.capitalize()}: {self.hint}"
 
 
 class WrongTerms(ContractError):

@@ -182,7 +182,7 @@ class MarketApi:
             kind = WrongRequest
         try:
             return kind(*(problem.facts or (problem.detail,)))
-        except TypeError:  # not this error's arguments: then its sentence will do
+        except (TypeError, ValueError):  # not this error's arguments: then its sentence will do
             return WrongRequest(problem.detail)
 
     def _read(self, kind: type[M], content: bytes) -> M:

@@ -19,6 +19,7 @@ from deai import profiles, unixfs
 from deai.ask import Ask
 from deai.chain import Chain, JobAwarded, JobClosed, JobDelivered, Receipt
 from deai.cid import Cid, Codec
+from deai.clock import chain_now
 from deai.deployment import Deployment, Token
 from deai.errors import BadContent, BadField, BadSignature, ContentMissing, WrongState
 from deai.home import Home
@@ -127,7 +128,7 @@ class Submitter:
                 f"is above your balance in the escrow, {token.show(balance)}; first: deai deposit {token.symbol} {lacking}",
             )
         offer, quote, reason = self._cheapest(spec, token, cap)
-        now = self.now()
+        now = chain_now(self.chain)
         job = Job(
             submitter=self.address,
             token=token.address,
@@ -208,7 +209,7 @@ class Submitter:
             if state in (*states, JobState.CLOSED):
                 return self.progress(job)
             if time.monotonic() > deadline:
-                raise WrongState(job, state.name)
+                raise WrongState(job, state)
             time.sleep(0.05)
 
     # After the delivery.
@@ -220,9 +221,11 @@ class Submitter:
         """
         terms = self._terms(job)
         if terms.result == ZERO_DIGEST:
-            raise WrongState(job, JobState.AWARDED.name)
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise BadField("output", str(target), "is not an empty folder")
+            raise WrongState(job, JobState.AWARDED)
+        if target.exists():
+            if not target.is_dir() or any(target.iterdir()):
+                raise BadField("output", str(target), "is not an empty folder")
+            target.rmdir()
         cid = Cid(Codec.DAG_PB, terms.result)
         record = self._exit_record(cid)
         fetched = unixfs.fetch(self.store, cid, target, limits or Limits())
@@ -240,14 +243,10 @@ class Submitter:
         """Takes the price back from a provider that missed its deadline; its bond is burned. Anyone may."""
         return self.chain.reclaim(self.account, job, self._terms(job))
 
-    def now(self) -> Timestamp:
-        """The time that the next block will have, at the earliest: a chain that rests has an old head."""
-        return Timestamp(max(self.chain.head().time, int(time.time())))
-
     def _terms(self, job: JobId) -> Terms:
         progress = self.progress(job)
         if progress.terms is None:
-            raise WrongState(job, progress.name)
+            raise WrongState(job, progress.state)
         return progress.terms
 
     def _exit_record(self, result: Cid) -> ExitRecord | None:

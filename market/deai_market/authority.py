@@ -9,9 +9,7 @@ from deai.wire import MAX_AUTHORIZATION_SECONDS, Authorization
 from deai_market.errors import NotSigned
 
 
-def sender(
-    header: str | None, method: str, path: str, body: bytes, domain: Domain, now: Timestamp
-) -> Address:
+def sender(header: str | None, method: str, path: str, body: bytes, domain: Domain, now: int) -> Address:
     """The account that signed this request. `path` includes the query. Raises NotSigned, BadSignature."""
     if header is None:
         raise NotSigned("the request has no Authorization header")

@@ -72,7 +72,7 @@ class Book:
                 return job_id
         state, _ = self._chain.state(job_id)
         if state not in (JobState.UNKNOWN, JobState.OPEN):
-            raise WrongState(job_id, state.name.capitalize())
+            raise WrongState(job_id, state)
         balance = self._chain.balance(job.token, job.submitter)
         self._store.put([Block(Cid(Codec.RAW, job.spec), order.spec.encode())])
 

@@ -5,6 +5,7 @@ its job's id, so that a second attempt finds the first one's container.
 """
 
 import logging
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -408,6 +409,7 @@ def _engine(what: str) -> Iterator[None]:
     except APIError as error:
         raise EngineUnavailable(f"cannot {what}: {error.explanation or error}") from error
     except (DockerException, requests.exceptions.RequestException) as error:
+        host = os.environ.get("DOCKER_HOST", "the default socket")
         raise EngineUnavailable(
-            f"cannot {what}: {error}; is dockerd running, and may we use its socket?"
+            f"cannot {what}: {error}; is dockerd running, and may we use its socket? (DOCKER_HOST: {host})"
         ) from error

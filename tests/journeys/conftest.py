@@ -33,17 +33,11 @@ def image(cli: Cli) -> str:
 
 
 @pytest.fixture(scope="session")
-def submitter(net: Localnet) -> Submitter:
+def submitter(net: Localnet) -> Iterator[Submitter]:
     account = unlock(net.folder / "home" / "keys" / "submitter.json", net.password_file.read_text())
-    market = MarketApi(net.market_url, net.deployment.domain)
-    return Submitter(
-        account,
-        net.deployment,
-        net.chain(),
-        market,
-        LocalStore(net.folder / "store"),
-        Home(net.folder / "home"),
-    )
+    store, home = LocalStore(net.folder / "store"), Home(net.folder / "home")
+    with MarketApi(net.market_url, net.deployment.domain) as market:
+        yield Submitter(account, net.deployment, net.chain(), market, store, home)
 
 
 @pytest.fixture

@@ -97,8 +97,8 @@ def test_a_silent_submitter_pays_when_the_window_is_over(
 def test_a_job_nobody_can_run_stays_open_says_why_and_is_cancelled(
     cli: Cli, submitter: Submitter, jobs: Jobs
 ) -> None:
-    job = jobs.submit("print('never')", compute_profile="gpu-a100-80gb-high")
-    wait_until(lambda: "gpu" in cli.json("status", job)["note"].lower())
+    job = jobs.submit("print('never')", gpus=1, gpu="A100", vram="79GiB")
+    wait_until(lambda: "a100" in cli.json("status", job)["note"].lower())
     assert cli.json("status", job)["state"] == "Signed"
 
     assert cli.json("cancel", job)["state"] == "Cancelled"

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,9 +46,7 @@ class Cli:
 
     def but(self, **variables: object) -> Self:
         """The same with some settings changed."""
-        return Cli(
-            self.environment, {f"DEAI_{name.upper()}": str(value) for name, value in variables.items()}
-        )
+        return replace(self, extra={f"DEAI_{name.upper()}": str(value) for name, value in variables.items()})
 
 
 @dataclass
