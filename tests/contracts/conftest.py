@@ -1,8 +1,10 @@
 """The contracts compiled by Brownie, on an Anvil of our own with the hardfork we compile for."""
 
+import socket
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +20,14 @@ from deai.errors import ChainUnavailable  # noqa: E402
 from deai.localnet import Program, anvil_binary, free_port  # noqa: E402
 
 HARDFORK = "cancun"
+LOCAL_CHAIN_ID = 31337
 
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a fresh local chain."""
-    port = free_port()
-    log = tmp_path_factory.mktemp("anvil") / "anvil.log"
-    command = [str(anvil_binary(CHECKOUT)), "--port", str(port), "--hardfork", HARDFORK, "--silent"]
-    anvil = Program("anvil", [*command, "--block-base-fee-per-gas", "0"], log)
-    try:
-        anvil.wait_for(lambda: _listens(port), ChainUnavailable)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        anvil.stop()
+    with anvil(tmp_path_factory.mktemp("anvil"), LOCAL_CHAIN_ID) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -47,22 +43,49 @@ def escrow(node: str) -> Iterator[World]:
 @pytest.fixture
 def world(escrow: World) -> Iterator[World]:
     """The world, left afterwards as it was."""
+    escrow.salt = 0
     with escrow.undone():
         yield escrow
+
+
+@pytest.fixture
+def forked(world: World, tmp_path: Path) -> Iterator[World]:
+    """The world on a chain that split off from it and took another chain id."""
+    from web3 import HTTPProvider, Web3
+
+    state = world.rpc("anvil_dumpState")
+    with anvil(tmp_path, 777) as url:
+        web3 = Web3(HTTPProvider(url))
+        twin = world.on_fork(web3)
+        twin.rpc("anvil_loadState", state)
+        yield twin
+
+
+@contextmanager
+def anvil(folder: Path, chain_id: int) -> Iterator[str]:
+    """An Anvil on a free port, for as long as the block lasts; its URL."""
+    port = free_port()
+    command = [str(anvil_binary(CHECKOUT)), "--port", str(port), "--hardfork", HARDFORK, "--silent"]
+    command += ["--chain-id", str(chain_id), "--block-base-fee-per-gas", "0"]
+    program = Program("anvil", command, folder / "anvil.log")
+    try:
+        program.wait_for(lambda: _listens(port), ChainUnavailable)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        program.stop()
 
 
 def _brownie(node: str) -> tuple[Any, Any]:
     project = brownie_project.load()
     import brownie
     from brownie._config import CONFIG
+    from brownie.network.main import connect
 
     CONFIG.networks["tests"] = {"id": "tests", "cmd": "anvil", "host": node, "cmd_settings": {}}
-    brownie.network.connect("tests", launch_rpc=False)
+    connect("tests", launch_rpc=False)
     return brownie, project
 
 
 def _listens(port: int) -> bool:
-    import socket
-
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

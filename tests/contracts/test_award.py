@@ -133,7 +133,9 @@ def test_a_bid_by_the_submitter_itself_reverts(world: World) -> None:
 def test_a_bid_by_the_zero_address_reverts(world: World) -> None:
     job = world.job()
     with reverts("Malformed", "provider"):
-        world.send(world.stranger, "award", job, world.signed(job), world.bid(job, provider=NOBODY), bytes(65))
+        world.send(
+            world.stranger, "award", job, world.signed(job), world.bid(job, provider=NOBODY), bytes(65)
+        )
 
 
 @pytest.mark.parametrize(("late", "fits"), [(-1, True), (0, False), (1, False)])

@@ -1,5 +1,7 @@
 """bid: a price on chain, without a signature."""
 
+from dataclasses import replace
+
 import pytest
 from world import World, reverts
 
@@ -22,7 +24,7 @@ def test_a_placed_bid_stands_for_its_own_values_only(world: World) -> None:
     bid = world.bid(world.job())
     world.send(world.provider, "bid", bid)
     assert not world.view("isPlaced", world.bid(world.job()))
-    assert not world.view("isPlaced", type(bid)(**{**_values(bid), "price": Wei(bid.price + 1)}))
+    assert not world.view("isPlaced", replace(bid, price=Wei(bid.price + 1)))
 
 
 def test_a_bid_may_be_placed_for_a_posted_job(world: World) -> None:
@@ -70,7 +72,3 @@ def test_a_bid_lives_no_longer_than_bids_may(world: World, seconds: int, fits: b
 
 def test_the_longest_life_of_a_bid_is_the_clients_constant(world: World) -> None:
     assert world.view("MAX_BID_SECONDS") == MAX_BID_SECONDS
-
-
-def _values(bid: object) -> dict[str, object]:
-    return {name: getattr(bid, name) for name in ("job", "provider", "price", "expires_at")}

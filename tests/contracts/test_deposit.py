@@ -114,7 +114,13 @@ def _permit(world: World, owner: Address, amount: int) -> tuple[str, int, int, i
         "chainId": world.domain.chain_id,
         "verifyingContract": world.token,
     }
-    kinds = {"owner": "address", "spender": "address", "value": "uint256", "nonce": "uint256", "deadline": "uint256"}
+    kinds = {
+        "owner": "address",
+        "spender": "address",
+        "value": "uint256",
+        "nonce": "uint256",
+        "deadline": "uint256",
+    }
     types = {"Permit": [{"name": name, "type": kind} for name, kind in kinds.items()]}
     values = {
         "owner": owner,

@@ -28,7 +28,9 @@ def test_settle_pays_price_less_fee_and_returns_the_bond(world: World) -> None:
 def test_settle_before_the_window_closes_reverts(world: World, early: int) -> None:
     job, terms = world.delivered()
     with reverts("WindowOpen", world.key(job), terms.window_end):
-        world.send(world.stranger, "settle", world.key(job), terms, at=max(terms.window_end - early, world.now + 1))
+        world.send(
+            world.stranger, "settle", world.key(job), terms, at=max(terms.window_end - early, world.now + 1)
+        )
 
 
 @pytest.mark.parametrize("late", [0, 1, 10**6])

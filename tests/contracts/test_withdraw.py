@@ -45,7 +45,7 @@ def test_a_withdrawal_of_nothing_reverts(world: World) -> None:
 
 
 def test_locked_money_cannot_be_withdrawn(world: World) -> None:
-    job, terms = world.awarded()
+    _, terms = world.awarded()
     free = 1000 * ONE - terms.price
     with reverts("InsufficientBalance", world.token, world.submitter, free, free + 1):
         world.send(world.submitter, "withdraw", world.token, world.submitter, free + 1)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -21,7 +22,7 @@ ONE = 10**18
 RESULT = b"\x07" * 32
 _GAS = 3_000_000
 _MINE_SECONDS = 10
-_PANIC = {"Panic": ["uint256"], "Error": ["string"]}
+_PANIC = {"type": "error", "name": "Panic", "inputs": [{"name": "code", "type": "uint256"}]}
 
 
 class Reverted(Exception):
@@ -35,12 +36,13 @@ class Reverted(Exception):
 @contextmanager
 def reverts(name: str, *values: Any) -> Iterator[None]:
     """Fails unless the block is refused with exactly this error and these arguments."""
+    refused: Reverted | None = None
     try:
         yield
-    except Reverted as refused:
-        assert (refused.name, refused.values) == (name, tuple(_plain(value) for value in values))
-        return
-    raise AssertionError(f"was not refused with {name}{values}")
+    except Reverted as error:
+        refused = error
+    assert refused is not None, f"was not refused with {name}{values}"
+    assert (refused.name, refused.values) == (name, tuple(plain(value) for value in values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,9 @@ class World:
 
     def __init__(self, brownie: Any, project: Any) -> None:
         self.web3, self.project = brownie.web3, project
+        abis = [[_PANIC], *(contract.abi for contract in project)]
+        known = [item for abi in abis for item in abi if item["type"] == "error"]
+        self._errors = {keccak(text=abi_to_signature(item))[:4]: item for item in known}
         self.people: dict[Address, LocalAccount] = {}
         self.submitter, self.provider, self.matcher, self.stranger, self.rival = (
             self._person(index) for index in range(1, 6)
@@ -82,7 +87,7 @@ class World:
         self.token = Address(self.dai.address)
         for person in (self.submitter, self.provider, self.rival):
             self.fund(person, 1000 * ONE)
-        self._salt = 0
+        self.salt = 0
 
     # The chain.
 
@@ -98,6 +103,13 @@ class World:
             raise RuntimeError(f"{method}: {answer['error']}")
         return answer["result"]
 
+    def on_fork(self, web3: Any) -> "World":
+        """The same people and contracts by another node, which split off from this chain."""
+        twin = copy(self)
+        twin.web3 = web3
+        twin.market = web3.eth.contract(address=self.market.address, abi=self.market.abi)
+        return twin
+
     @contextmanager
     def undone(self) -> Iterator[None]:
         """Takes back whatever the block does to the chain."""
@@ -112,21 +124,27 @@ class World:
         build = self.project[name]._build
         factory = self.web3.eth.contract(abi=build["abi"], bytecode=build["bytecode"])
         data = factory.constructor(*args).data_in_transaction
-        receipt = self._mine({"from": self.deployer, "data": data, "gas": hex(8_000_000), "value": hex(value)})
-        return self.web3.eth.contract(address=to_checksum_address(receipt["contractAddress"]), abi=build["abi"])
+        receipt = self._mine(
+            {"from": self.deployer, "data": data, "gas": hex(8_000_000), "value": hex(value)}
+        )
+        return self.web3.eth.contract(
+            address=to_checksum_address(receipt["contractAddress"]), abi=build["abi"]
+        )
 
     def send(self, sender: Address, verb: str, *args: Any, at: int | None = None, to: Any = None) -> Sent:
         """Calls `verb` of the escrow (or of the contract `to`) in a block of the time `at`. Raises Reverted."""
         contract = to or self.market
-        data = contract.encode_abi(verb, args=[_plain(arg) for arg in args])
+        data = contract.encode_abi(verb, args=[plain(arg) for arg in args])
         if at is not None:
             self.rpc("evm_setNextBlockTimestamp", at)
         receipt = self._mine({"from": sender, "to": contract.address, "data": data, "gas": hex(_GAS)})
         if int(receipt["status"], 16) == 0:
             trace = self.rpc("debug_traceTransaction", receipt["transactionHash"], {"tracer": "callTracer"})
-            raise self._refusal(trace.get("output", "0x"), contract.abi)
+            raise self._refusal(trace.get("output", "0x"))
         block = self.rpc("eth_getBlockByNumber", receipt["blockNumber"], False)
-        return Sent(int(receipt["gasUsed"], 16), int(block["timestamp"], 16), tuple(self.logs(receipt["logs"])))
+        return Sent(
+            int(receipt["gasUsed"], 16), int(block["timestamp"], 16), tuple(self.logs(receipt["logs"]))
+        )
 
     def in_one_block(self, calls: Sequence[tuple[Any, ...]], at: int) -> list[bool]:
         """Sends the calls (sender, verb, arguments) in this order in one block; whether each succeeded."""
@@ -150,15 +168,17 @@ class World:
 
     def view(self, verb: str, *args: Any) -> Any:
         """What a view of the escrow answers now."""
-        return self.market.functions[verb](*(_plain(arg) for arg in args)).call()
+        return self.market.functions[verb](*(plain(arg) for arg in args)).call()
 
     def data(self, verb: str, *args: Any) -> str:
         """The calldata of a call to the escrow."""
-        return str(self.market.encode_abi(verb, args=[_plain(arg) for arg in args]))
+        return str(self.market.encode_abi(verb, args=[plain(arg) for arg in args]))
 
     def logs(self, raw: list[dict[str, Any]]) -> Iterator[Log]:
         """The escrow's events among raw logs."""
-        known = {keccak(text=abi_to_signature(item)): item for item in self.market.abi if item["type"] == "event"}
+        known = {
+            keccak(text=abi_to_signature(item)): item for item in self.market.abi if item["type"] == "event"
+        }
         for log in raw:
             if to_checksum_address(log["address"]) != self.market.address:
                 continue
@@ -167,7 +187,9 @@ class World:
             loose = [item for item in abi["inputs"] if not item["indexed"]]
             fixed = [item for item in abi["inputs"] if item["indexed"]]
             body = decode([collapse_if_tuple(item) for item in loose], bytes.fromhex(log["data"][2:]))
-            values = {item["name"]: _checksummed(value, item) for item, value in zip(loose, body, strict=True)}
+            values = {
+                item["name"]: _checksummed(value, item) for item, value in zip(loose, body, strict=True)
+            }
             for item, topic in zip(fixed, topics[1:], strict=True):
                 values[item["name"]] = _checksummed(decode([item["type"]], topic)[0], item)
             yield Log(abi["name"], values)
@@ -184,17 +206,14 @@ class World:
             time.sleep(0.002)
         return dict(receipt)
 
-    def _refusal(self, output: str, abi: list[dict[str, Any]]) -> Reverted:
+    def _refusal(self, output: str) -> Reverted:
         raw = bytes.fromhex(output.removeprefix("0x"))
-        for item in [*self.market.abi, *abi, *self.dai.abi]:
-            if item["type"] == "error" and keccak(text=abi_to_signature(item))[:4] == raw[:4]:
-                values = decode([collapse_if_tuple(each) for each in item["inputs"]], raw[4:])
-                checked = (_checksummed(v, each) for v, each in zip(values, item["inputs"], strict=True))
-                return Reverted(item["name"], tuple(checked))
-        for name, types in _PANIC.items():
-            if keccak(text=f"{name}({types[0]})")[:4] == raw[:4]:
-                return Reverted(name, tuple(decode(types, raw[4:])))
-        return Reverted("unknown", (raw,))
+        if raw[:4] not in self._errors:
+            return Reverted("unknown", (raw,))
+        item = self._errors[raw[:4]]
+        values = decode([collapse_if_tuple(each) for each in item["inputs"]], raw[4:])
+        checked = (_checksummed(v, each) for v, each in zip(values, item["inputs"], strict=True))
+        return Reverted(item["name"], tuple(checked))
 
     def _person(self, index: int) -> Address:
         account = local_account(index)
@@ -222,7 +241,7 @@ class World:
 
     def job(self, **changes: Any) -> Job:
         """A well-formed job that is open now; each has a salt of its own."""
-        self._salt += 1
+        self.salt += 1
         plain = Job(
             submitter=self.submitter,
             token=self.token,
@@ -236,7 +255,7 @@ class World:
             deliver_seconds=600,
             challenge_seconds=300,
             spec=b"\x05" * 32,
-            salt=self._salt.to_bytes(32, "big"),
+            salt=self.salt.to_bytes(32, "big"),
         )
         return replace(plain, **changes)
 
@@ -293,10 +312,10 @@ def terms_of(values: tuple[Any, ...]) -> Terms:
     return Terms(**named)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Orders and terms as the tuples that the ABI knows; ids as bytes."""
     if isinstance(value, Job | Bid | Terms):
-        return tuple(_plain(getattr(value, field.name)) for field in fields(value))
+        return tuple(plain(getattr(value, field.name)) for field in fields(value))
     if isinstance(value, str) and value.startswith("0x") and len(value) == 66:
         return bytes.fromhex(value[2:])
     return value
