@@ -10,7 +10,8 @@ from deai_market.errors import NotSigned
 
 
 def sender(header: str | None, method: str, path: str, body: bytes, domain: Domain, now: int) -> Address:
-    """The account that signed this request. `path` includes the query. Raises NotSigned, BadSignature."""
+    """The account that signed this request. `path` includes the query; `now` is in seconds since 1970, by this machine's clock: a
+    chain's may jump. Raises NotSigned, BadSignature."""
     if header is None:
         raise NotSigned("the request has no Authorization header")
     try:
