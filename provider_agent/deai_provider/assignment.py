@@ -243,7 +243,6 @@ class Assignment:
         elif award.terms.provider != shop.address:
             self._move(Step.LOST, f"after a reorg awarded to {award.terms.provider}")
         elif state is JobState.AWARDED:
-            entry = shop.note(self._id, **_award_facts(award))
             if shop.now() >= award.terms.deliver_by:
                 self._fail(entry, "deliver_by has come")
                 return

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from deai import unixfs
 from deai.cid import Cid, Codec
-from deai.errors import BadContent
 from deai.job import Job
 from deai.spec import Spec
 from deai.store import Store
@@ -32,8 +31,6 @@ def stage(shop: Workshop, spec: Spec, folder: Path) -> str:
         if not target.exists():
             unixfs.fetch(shop.store, Cid.parse(cid), target, unixfs.Limits(max_bytes=left))
         left -= _bytes(target)
-        if left < 0:
-            raise BadContent(f"inputs: more than {shop.max_input_bytes} bytes")
     with shop.images:
         archive = _archive(shop, Cid.parse(spec.image.cid)) if spec.image.cid else None
         return shop.executor.stage(spec.image, archive)

@@ -1,5 +1,6 @@
 """The agent carries jobs from match to pay, whatever fails on the way."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from deai_provider import policy
 from deai_provider.executor import Run
 from deai_provider.ledger import Step
 from deai_provider.testing import Script
-from tests.unit.provider_world import BOND, DEPOSIT, MATCHER, PROVIDER, RIVAL, SUBMITTER, World
+from tests.unit.provider_world import BOND, DEPOSIT, MATCHER, POLL, PROVIDER, RIVAL, SUBMITTER, World
 
 WHOLE_WAY = [
     Step.MATCHED, Step.STAGING, Step.STAGED, Step.BIDDING, Step.AWARDED, Step.RUNNING,
@@ -155,9 +156,9 @@ def test_inputs_larger_than_the_cap_fail_before_the_bid(world: World) -> None:
 
 
 def test_a_match_whose_job_is_another_than_its_id_is_ignored(world: World) -> None:
-    id_, job, signature = world.job()
-    lie = replace(job, price_cap=Wei(job.price_cap + 1))
-    world.market.offer(Match(id=id_, job=JobJson.of(lie), signature=signature))
+    id_, _, _ = world.job()
+    _, other, signature = world.job()
+    world.market.offer(Match(id=id_, job=JobJson.of(other), signature=signature))
     with world.agent():
         good = world.submit()
         world.reach(good, Step.DELIVERED)
@@ -180,9 +181,8 @@ def test_no_more_jobs_than_slots_are_taken(world: World) -> None:
         for id_ in (first, second):
             world.reach(id_, Step.RUNNING)
         third = world.submit()
-        world.until(lambda: world.starts(first) + world.starts(second) == 2)
+        time.sleep(20 * POLL)
         assert world.entry(third) is None
-        assert len(world.market.bids) == 2
 
 
 def test_a_bid_that_nobody_awards_is_lost_and_leaves_nothing(world: World) -> None:
@@ -360,6 +360,7 @@ def test_an_award_waits_for_its_confirmations_before_the_run(world: World) -> No
         id_ = world.submit()
         world.until(lambda: bool(world.events(id_, JobAwarded)))
         world.chain.mine(2)
+        time.sleep(20 * POLL)
         assert world.reach(id_, Step.BIDDING).step is Step.BIDDING
         assert world.starts(id_) == 0
         world.chain.mine(1)
@@ -377,11 +378,11 @@ def test_a_reorg_that_moves_the_award_is_followed_to_the_new_terms(world: World)
         world.chain.reorg(1)
         world.chain.advance(5)
         world.chain.award(MATCHER, match.job.value(), match.signature, signed.bid.value(), signed.signature)
+        [award] = world.events(id_, JobAwarded)
+        assert award.terms != old.terms
+        world.until(lambda: world.entry(id_).terms == award.terms)  # type: ignore[union-attr]
         world.executor.finish(id_)
-        new = world.reach(id_, Step.DELIVERED)
-    assert old.terms is not None
-    assert new.terms is not None
-    assert new.terms.deliver_by > old.terms.deliver_by
+        world.reach(id_, Step.DELIVERED)
     assert world.starts(id_) == 1
 
 
