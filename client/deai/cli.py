@@ -305,10 +305,10 @@ def _status(submitter: Any, job: JobId, as_json: bool, details: bool) -> None:
                 "history": history,
             }
         )
-    _say(f"{job if details else job[:12]}  {state:<10} {note}")
+    _say(f"{job if details else job[:12]}  {state:<10} {_plain(note)}")
     if details:
         for line in view.history if view else ():
-            _say(f"  {utc(Timestamp(line.at))}  {line.event:<12} {line.text}")
+            _say(f"  {utc(Timestamp(line.at))}  {line.event:<12} {_plain(line.text)}")
         if result:
             _say(f"  result {result}")
     return None
@@ -327,14 +327,14 @@ def logs(job: str, follow: bool, as_json: bool) -> None:
         if as_json:
             _emit(chunk.model_dump(mode="json"))
         elif chunk.data:
-            click.echo(_plain(chunk.data), nl=False)
+            click.echo(_plain(chunk.data.decode(errors="replace")), nl=False)
         closed = submitter.chain.state(found)[0] is JobState.CLOSED
         if chunk.end or (not chunk.data and (not follow or closed)):
             return
 
 
-def _plain(data: bytes) -> str:
-    text = data.decode(errors="replace")
+def _plain(text: str) -> str:
+    """Text of strangers, so that it cannot drive the terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
 
 

@@ -26,7 +26,7 @@ from deai.home import Home
 from deai.job import ZERO_DIGEST, Address, Job, JobId, JobState, Outcome, Payout, Terms, Timestamp, Wei
 from deai.job_file import JobFile, seconds
 from deai.market_api import MarketApi
-from deai.result import EXIT_NAME, ExitRecord
+from deai.result import EXIT_NAME, LOG_NAME, ExitRecord, reserved
 from deai.signing import check_ask, job_id, sign_job
 from deai.spec import Spec
 from deai.store import Block, Store
@@ -268,7 +268,7 @@ class Submitter:
             command = ("python3", "/inputs/script/main.py" if folder else "/inputs/script")
         else:
             raise BadField("command", None, "give a command, or a script by --input-script-cid")
-        return Spec.build(
+        spec = Spec.build(
             name=file.name,
             image=self._image(file.docker_image),
             command=list(command),
@@ -278,6 +278,11 @@ class Submitter:
             resources=profiles.resources_of(file.compute_profile, file.resources, self.home.folder),
             max_seconds=seconds(file.timeout, "timeout"),
         )
+        if reserved(spec.output_path):
+            raise BadField(
+                "output_path", file.output_path, f"is where {EXIT_NAME} and {LOG_NAME} of the result are"
+            )
+        return spec
 
     def _input(self, field: str, text: str) -> Cid:
         try:

@@ -209,7 +209,7 @@ class HistoryLine(Json):
 class Observation(Json):
     """`POST /jobs/{id}/observations`, by the awarded provider: a step that the chain does not see."""
 
-    event: str = Field(pattern=r"^(Staging|Running|Uploading)$")
+    event: str = Field(pattern=r"^(Staging|Declined|Running|Uploading)$")
     text: str = Field(default="", max_length=256)
 
 

@@ -142,7 +142,11 @@ class Market:
             cap = self.show(Address(order.token), Wei(int(order.price_cap)))
             text = f"{order.submitter} signed it, for at most {cap}"
             lines.insert(0, HistoryLine(at=order.received // 1_000, event="Signed", text=text))
-        note = views.note(known, match, self.book.notes.get(job), self.clock.now())
+        declined = next((row for row in reversed(observed) if row.event == "Declined"), None)
+        waiting = self.book.notes.get(job)
+        if declined is not None:
+            waiting = f"{declined.provider} declined: {declined.text}" + (f"; {waiting}" if waiting else "")
+        note = views.note(known, match, waiting, self.clock.now())
         return views.job_view(known, note, lines)
 
     def jobs(self, submitter: Address | None, state: str | None, limit: int) -> list[JobView]:
@@ -163,8 +167,8 @@ class Market:
             return views.matches(queries.waiting_matches(session, provider, after), after)
 
     def observe(self, job: JobId, provider: Address, observation: Observation) -> None:
-        """Keeps what a provider says of its run; `Staging` holds its match. Raises Forbidden, TooMany."""
-        self.check_provider(job, provider, staging=observation.event == "Staging")
+        """Keeps what a provider says of its run; `Staging` holds its match, `Declined` ends it. Raises Forbidden, TooMany."""
+        self.check_provider(job, provider, matched=observation.event in ("Staging", "Declined"))
         now = self.clock.now()
         with self._database.write() as session:
             seen = queries.observations(session, job)
@@ -177,13 +181,19 @@ class Market:
                 )
                 session.add(row)
             match = queries.live_match(session, job)
-            if match is not None and match.provider == provider and match.step == MatchStep.WAITING:
+            if match is None or match.provider != provider or match.step != MatchStep.WAITING:
+                return
+            if observation.event == "Declined":
+                match.step, match.dropped_at = MatchStep.DROPPED, now
+                match.reason = f"declined: {observation.text}"
+            else:
                 longest = match.made_at + self.rules.staging_seconds
                 match.until = max(match.until, min(longest, now + self.rules.match_seconds))
-                session.add(match)
+            session.add(match)
+        self._wake_matcher.set()
 
-    def check_provider(self, job: JobId, account: Address, *, staging: bool = False) -> None:
-        """Raises Forbidden unless `account` was awarded the job, or, for `staging`, is matched with it."""
+    def check_provider(self, job: JobId, account: Address, *, matched: bool = False) -> None:
+        """Raises Forbidden unless `account` was awarded the job, or, where `matched` will do, is matched with it."""
         with self._database.read() as session:
             match = queries.live_match(session, job)
         if match is not None and match.provider == account and match.step != MatchStep.WAITING:
@@ -194,7 +204,7 @@ class Market:
         chain_job = self._chain_job(job)
         if chain_job is not None and chain_job.provider == account:
             return
-        if staging and match is not None and match.provider == account:
+        if matched and match is not None and match.provider == account:
             return
         raise Forbidden(f"{account} was not awarded {job}")
 

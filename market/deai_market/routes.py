@@ -133,7 +133,7 @@ def bid(signed: SignedBid, market: InMarket) -> Response:
 
 @router.post("/jobs/{job}/observations", status_code=202)
 def observe(job: IdText, observation: Observation, account: Sender, market: InMarket) -> Response:
-    """Takes what the awarded provider sees of its run; `Staging` from the matched provider too, which keeps its match alive."""
+    """Takes what the awarded provider sees of its run; `Staging` and `Declined` from the matched provider too."""
     market.observe(job, account, observation)
     return Response(status_code=202)
 

@@ -64,14 +64,14 @@ class Assignment:
                 pause = self._shop.poll_seconds
             except Unavailable as error:
                 if isinstance(error, ContentMissing) and entry.step in BEFORE_AWARD:
-                    self._move(Step.FAILED, str(error))
+                    self._decline(str(error), Step.FAILED)
                     continue
                 _log.warning("%s: %s; again in %.1f s", self._id, error, pause)
                 self._shop.stopping.wait(pause)
                 pause = min(pause * 2, _MAX_PAUSE_SECONDS)
             except WrongRequest as error:
                 if entry.step not in UNDER_AWARD:
-                    self._move(Step.LOST if entry.step is Step.BIDDING else Step.FAILED, str(error))
+                    self._decline(str(error), Step.LOST if entry.step is Step.BIDDING else Step.FAILED)
                     continue
                 # The bond is at stake: what fails now may work before the deadline.
                 _log.error("%s: %s: %s; again in %.1f s", self._id, entry.step, error, pause)
@@ -88,7 +88,7 @@ class Assignment:
         with self._shop.admission:
             price = self._price(entry.job, spec)
             if isinstance(price, policy.Refusal):
-                self._move(Step.DECLINED, price.reason)
+                self._decline(price.reason)
             else:
                 self._move(Step.STAGING, spec=spec, price=price)
 
@@ -104,7 +104,7 @@ class Assignment:
         with shop.admission:
             price = self._price(entry.job, _known(entry.spec))
             if isinstance(price, policy.Refusal):
-                self._move(Step.DECLINED, price.reason)
+                self._decline(price.reason)
                 return
             bid = Bid(job=self._id, provider=shop.address, price=price, expires_at=policy.bid_expiry(now))
             self._move(
@@ -266,6 +266,11 @@ class Assignment:
         entry = self._shop.move(self._id, step, reason, **facts)
         _log.info("%s: %s%s", self._id, step, f": {reason}" if reason else "")
         return entry
+
+    def _decline(self, reason: str, step: Step = Step.DECLINED) -> None:
+        """Ends what was no promise yet, and tells the submitter why."""
+        self._move(step, reason)
+        self._relay.observe("Declined", " ".join(reason.split()))
 
     def _fail(self, entry: Entry, reason: str) -> None:
         self._move(Step.FAILED, reason, earned=Wei(-entry.job.bond))
