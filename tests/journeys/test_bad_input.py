@@ -73,7 +73,13 @@ def submit(quick: Cli, flags: dict[str, str], *more: object) -> tuple[int, str]:
     ],
 )
 def test_a_wrong_flag_is_named_and_nothing_is_signed(
-    quick: Cli, submitter: Submitter, flags: dict[str, str], flag: str, value: str, code: int, words: list[str]
+    quick: Cli,
+    submitter: Submitter,
+    flags: dict[str, str],
+    flag: str,
+    value: str,
+    code: int,
+    words: list[str],
 ) -> None:
     before = submitter.home.orders()
 

@@ -99,7 +99,10 @@ def test_pure_files_reach_nothing_outside(name: str) -> None:
 
 
 def test_pure_files_of_the_client_use_no_adapter() -> None:
-    pure = {f"deai.{Path(name).stem}" for name in PURE if name.startswith("client/")} | {"deai.errors", "deai.chain"}
+    pure = {f"deai.{Path(name).stem}" for name in PURE if name.startswith("client/")} | {
+        "deai.errors",
+        "deai.chain",
+    }
     for name in PURE:
         if name.startswith("client/") and Path(name).stem != "result":
             ours = {
