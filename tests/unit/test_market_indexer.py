@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -175,6 +176,57 @@ def test_a_chain_that_moves_during_a_step_leaves_nothing_orphaned(tmp_path: Path
     follower.catch_up()
     assert indexed(database, jobs) == on_chain(world, jobs)
     assert [state(database, job) for job in jobs] == [world.chain.state(job) for job in jobs]
+    database.close()
+
+
+class Switching:
+    """A node that changes from one fork to the other right after the n-th call of a method."""
+
+    def __init__(self, first: MemoryChain, then: MemoryChain, method: str, calls: int) -> None:
+        self._node, self._then, self._method, self._calls = first, then, method, calls
+
+    def __getattr__(self, name: str) -> Any:
+        reached = getattr(self._node, name)
+        if name != self._method:
+            return reached
+
+        def call(*args: Any) -> Any:
+            found = reached(*args)
+            self._calls -= 1
+            if self._calls == 0:
+                self._node = self._then
+            return found
+
+        return call
+
+
+@pytest.mark.parametrize(
+    ("method", "calls"), [("head", 1), ("block", 1), ("block", 2), ("block", 4), ("events", 1)]
+)
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_node_that_changes_forks_between_two_calls_hides_no_event(
+    tmp_path: Path, method: str, calls: int, deep: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if deep:
+        monkeypatch.setattr(indexer, "_DENSE_BLOCKS", 0)
+    quiet, busy = World(tmp_path / "quiet"), World(tmp_path / "busy")
+    assert quiet.chain.head() == busy.chain.head()
+    database = Database(tmp_path / "data", quiet.domain)
+    tip = quiet.chain.head().number
+    follow(quiet, database).catch_up()
+    # The forks part above or below the tip, and are of one length.
+    if deep:
+        quiet.chain.mine(1)
+        follow(quiet, database).catch_up()
+    jobs = live(busy)
+    quiet.chain.mine(busy.chain.head().number - quiet.chain.head().number)
+    assert busy.chain.head().number == quiet.chain.head().number > tip
+    node: Any = Switching(quiet.chain, busy.chain, method, calls)
+    follower = Indexer(database, node, 0, ChainClock(lambda: NOW), lambda _: None)
+    for _ in range(3):
+        follower.catch_up()
+    assert indexed(database, jobs) == on_chain(busy, jobs)
+    assert follower.head == busy.chain.head().number
     database.close()
 
 
