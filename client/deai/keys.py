@@ -59,7 +59,7 @@ def unlock(path: Path, password: str) -> LocalAccount:
         raise KeyUnusable(f"key {path}: {error.strerror}; make one with `deai keys new`") from error
     try:
         account: LocalAccount = Account.from_key(Account.decrypt(text, password))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise KeyUnusable(
             f"key {path}: does not open with this password, or is not a keystore file"
         ) from error
