@@ -94,8 +94,8 @@ class Assignment:
 
     def _stage(self, entry: Entry) -> None:
         spec = _known(entry.spec)
-        self._relay.observe("Staging", f"{len(spec.inputs)} inputs, image {spec.image}")
-        image = staging.stage(self._shop, spec, self._shop.folder(self._id))
+        with self._relay.repeating("Staging", f"{len(spec.inputs)} inputs, image {spec.image}"):
+            image = staging.stage(self._shop, spec, self._shop.folder(self._id))
         self._move(Step.STAGED, image=image)
 
     def _bid(self, entry: Entry) -> None:

@@ -5,7 +5,8 @@ its own thread.
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from eth_account.signers.local import LocalAccount
 
@@ -17,6 +18,7 @@ from deai_provider.workshop import Market
 _log = logging.getLogger(__name__)
 _CHUNK_BYTES = 256 << 10
 _LOOK_SECONDS = 0.5
+HOLD_SECONDS = 10.0
 _MAX_PAUSE_SECONDS = 30.0
 
 
@@ -38,8 +40,28 @@ class Relay:
 
     def observe(self, event: str, text: str = "") -> None:
         """Queues an observation."""
-        self._observations.append(Observation(event=event, text=text[:256]))
+        observation = Observation(event=event, text=text[:256])
+        if observation not in self._observations:
+            self._observations.append(observation)
         self._start()
+
+    @contextmanager
+    def repeating(self, event: str, text: str = "") -> Iterator[None]:
+        """Says it at once, and again every `HOLD_SECONDS` until left: a market holds a match only for a provider that keeps saying `Staging`."""
+        left = threading.Event()
+
+        def repeat() -> None:
+            while not left.wait(HOLD_SECONDS):
+                self.observe(event, text)
+
+        self.observe(event, text)
+        thread = threading.Thread(target=repeat, name=f"hold-{self._id[:10]}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            left.set()
+            thread.join()
 
     def follow(self) -> None:
         """Sends the run's output from now on, from its first byte: chunks that the market has are harmless."""
