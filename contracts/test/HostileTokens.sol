@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {TestToken} from "./TestToken.sol";
+import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
+
+/// @notice A token that anyone may mint. The tokens below do not add permits: each costs the compiler seconds.
+abstract contract MintedToken is ERC20 {
+    function mint(address to, uint256 amount) external {
+        _mint(to, amount);
+    }
+}
 
 /// @notice Keeps one percent of every transfer.
-contract FeeToken is TestToken("Fee", "FEE") {
+contract FeeToken is ERC20("Fee", "FEE"), MintedToken {
     function _update(address from, address to, uint256 value) internal override {
         uint256 fee = from == address(0) || to == address(0) ? 0 : value / 100;
         super._update(from, to, value - fee);
@@ -13,7 +20,7 @@ contract FeeToken is TestToken("Fee", "FEE") {
 }
 
 /// @notice Answers false instead of reverting, and moves nothing.
-contract FalseToken is TestToken("False", "FALSE") {
+contract FalseToken is ERC20("False", "FALSE"), MintedToken {
     function transfer(address, uint256) public pure override returns (bool) {
         return false;
     }
@@ -49,7 +56,7 @@ contract NoReturnToken {
 }
 
 /// @notice Refuses transfers from and to the accounts on its list.
-contract BlockingToken is TestToken("Blocking", "BLOCK") {
+contract BlockingToken is ERC20("Blocking", "BLOCK"), MintedToken {
     error Blocked(address account);
 
     mapping(address account => bool) public blocked;
@@ -66,14 +73,14 @@ contract BlockingToken is TestToken("Blocking", "BLOCK") {
 }
 
 /// @notice Takes a tenth of an account's balance without a transfer.
-contract RebasingToken is TestToken("Rebasing", "REBASE") {
+contract RebasingToken is ERC20("Rebasing", "REBASE"), MintedToken {
     function rebase(address account) external {
         _burn(account, balanceOf(account) / 10);
     }
 }
 
 /// @notice Makes one prepared call in the middle of its next transfer, and remembers how it went.
-contract ReenteringToken is TestToken("Reentering", "REENTER") {
+contract ReenteringToken is ERC20("Reentering", "REENTER"), MintedToken {
     address public target;
     bytes public payload;
     bool public called;

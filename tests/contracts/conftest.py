@@ -23,6 +23,13 @@ HARDFORK = "cancun"
 LOCAL_CHAIN_ID = 31337
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The first test waits for the compiler: a minute from nothing, several on a busy machine.
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(900))
+
+
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a fresh local chain."""
