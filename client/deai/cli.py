@@ -3,66 +3,27 @@
 Exit codes: 0 done, 1 a bug, 2 a wrong request (change something), 3 a part is unavailable (try again), 130 interrupted.
 """
 
-import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import wraps
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from eth_account.signers.local import LocalAccount
 
 from deai import keys as keystore
 from deai.chain import Receipt
 from deai.cid import Cid
 from deai.clock import utc
 from deai.deployment import Deployment
-from deai.errors import BadField, DeaiError, Unavailable, WrongRequest
+from deai.errors import BadField, Unavailable, WrongRequest
 from deai.home import Home
 from deai.job import Address, JobId, JobState, Timestamp, Wei
-from deai.settings import ChainSettings, HomeSettings, Settings, StoreSettings, load
+from deai.settings import ChainSettings, HomeSettings, StoreSettings, load
+from deai.terminal import command, emit, open_job, open_submitter, password, plain, say
+
+if TYPE_CHECKING:
+    from deai.submitter import Draft, Submitter
 
 FOLLOW_SECONDS = 20.0
-
-
-def _say(text: str = "") -> None:
-    click.echo(text)
-
-
-def _emit(value: dict[str, Any]) -> None:
-    click.echo(json.dumps(value))
-
-
-@contextmanager
-def _errors(as_json: bool) -> Iterator[None]:
-    try:
-        yield
-    except DeaiError as error:
-        name, detail = type(error).__name__, " ".join(str(error).split())
-        if as_json:
-            _emit({"error": name, "detail": detail})
-        click.echo(f"error: {detail}", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-def _command(group: click.Group, *args: Any, **kwargs: Any) -> Callable[[Callable[..., None]], click.Command]:
-    """A command with `--json`, whose errors become one line and an exit code."""
-
-    def wrap(function: Callable[..., None]) -> click.Command:
-        @wraps(function)
-        def run(**given: Any) -> None:
-            with _errors(given["as_json"]):
-                function(**given)
-
-        option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-        command: click.Command = group.command(*args, **kwargs)(option(run))
-        return command
-
-    return wrap
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -70,50 +31,6 @@ def _command(group: click.Group, *args: Any, **kwargs: Any) -> Callable[[Callabl
 def main() -> None:
     """An open market for compute. Settings come from the environment: DEAI_RPC, DEAI_DEPLOYMENT, DEAI_MARKET, DEAI_STORE,
     DEAI_HOME, DEAI_KEY, DEAI_PASSWORD_FILE."""
-
-
-def _password(settings: HomeSettings, confirm: bool = False) -> str:
-    if settings.password_file is not None:
-        try:
-            return settings.password_file.read_text().rstrip("\n")
-        except OSError as error:
-            raise WrongRequest(f"DEAI_PASSWORD_FILE: {settings.password_file}: {error.strerror}") from error
-    password: str = click.prompt(
-        f"Password of key {settings.key!r}", hide_input=True, confirmation_prompt=confirm, err=True
-    )
-    return password
-
-
-def _account(settings: HomeSettings) -> LocalAccount:
-    path = settings.keys / f"{settings.key}.json"
-    if not path.exists():
-        return keystore.unlock(path, "")
-    return keystore.unlock(path, _password(settings))
-
-
-def _submitter() -> Any:
-    from deai.local_store import LocalStore  # noqa: PLC0415 - each costs a part of a second that `--help` need not pay
-    from deai.market_api import MarketApi  # noqa: PLC0415
-    from deai.submitter import Submitter  # noqa: PLC0415
-    from deai.web3_chain import Web3Chain  # noqa: PLC0415
-
-    settings = load(Settings)
-    deployment = Deployment.load(settings.deployment)
-    market = MarketApi(settings.market, deployment.domain)
-    click.get_current_context().call_on_close(market.close)
-    return Submitter(
-        _account(settings),
-        deployment,
-        Web3Chain(settings.rpc, deployment),
-        market,
-        LocalStore(settings.store),
-        Home(settings.home),
-    )
-
-
-def _open(job: str) -> tuple[Any, JobId]:
-    submitter = _submitter()
-    return submitter, submitter.home.find(job)
 
 
 # Submitting.
@@ -124,7 +41,7 @@ def submit() -> None:
     """Sign a job and hand it to the market."""
 
 
-@_command(submit, "job")
+@command(submit, "job")
 @click.option("-f", "--file", type=click.Path(path_type=Path), help="A YAML job file; flags override it.")
 @click.option("--name", help="A name for people.")
 @click.option("--compute-profile", help="Resources by name; see `deai profiles`.")
@@ -164,7 +81,7 @@ def submit_job(file: Path | None, env: tuple[str, ...], yes: bool, as_json: bool
     if env:
         values["env"] = (values.get("env") or {}) | dict(_variable(each) for each in env)
     job_file = JobFile.parse(values)
-    submitter = _submitter()
+    submitter = open_submitter()
     draft = submitter.draft(job_file)
     if not as_json:
         _show(draft)
@@ -172,7 +89,7 @@ def submit_job(file: Path | None, env: tuple[str, ...], yes: bool, as_json: bool
         raise WrongRequest("not submitted: nothing was signed")
     job = submitter.submit(draft)
     if as_json:
-        _emit(
+        emit(
             {
                 "job": job,
                 "spec_cid": str(draft.spec.cid()),
@@ -181,8 +98,8 @@ def submit_job(file: Path | None, env: tuple[str, ...], yes: bool, as_json: bool
             }
         )
     else:
-        _say(f"Submitted {job}")
-        _say(f"Follow it: deai status {job[:12]}")
+        say(f"Submitted {job}")
+        say(f"Follow it: deai status {job[:12]}")
 
 
 def _variable(text: str) -> tuple[str, str]:
@@ -196,7 +113,7 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _show(draft: Any) -> None:
+def _show(draft: "Draft") -> None:
     resources, token = draft.spec.resources, draft.token
     gpus = (
         f", {resources.gpus} GPU {resources.gpu_model or ''} {resources.vram_mib} MiB"
@@ -220,19 +137,19 @@ def _show(draft: Any) -> None:
     if draft.callback_url:
         rows.append(("callback", "kept with the order; this market does not call back yet"))
     for name, text in rows:
-        _say(f"  {name:<14}{text}")
+        say(f"  {name:<14}{text}")
 
 
-@_command(submit, "again")
+@command(submit, "again")
 @click.argument("job")
 def submit_again(job: str, as_json: bool) -> None:
     """Hand the market the kept copy of a signed order once more. Harmless if the market has it."""
-    submitter, found = _open(job)
+    submitter, found = open_job(job)
     submitter.resubmit(found)
-    _emit({"job": found}) if as_json else _say(f"Submitted {found} again")
+    emit({"job": found}) if as_json else say(f"Submitted {found} again")
 
 
-@_command(main, "add")
+@command(main, "add")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
     "--image", metavar="NAME", help="The path is an image archive: remember NAME for --docker-image."
@@ -249,35 +166,35 @@ def add(path: Path, image: str | None, as_json: bool) -> None:
     store.pin(cid)
     if image is not None:
         Home(load(HomeSettings).home).name_image(image, cid)
-    _emit({"cid": str(cid)}) if as_json else _say(str(cid))
+    emit({"cid": str(cid)}) if as_json else say(str(cid))
 
 
-@_command(main, "profiles")
+@command(main, "profiles")
 def profiles(as_json: bool) -> None:
     """List the compute profiles."""
     from deai.profiles import table  # noqa: PLC0415
 
     found = table(load(HomeSettings).home)
     if as_json:
-        return _emit(found)
+        return emit(found)
     for name, profile in sorted(found.items()):
-        _say(f"{name:<22}" + ", ".join(f"{key} {value}" for key, value in profile.items()))
+        say(f"{name:<22}" + ", ".join(f"{key} {value}" for key, value in profile.items()))
     return None
 
 
 # Following.
 
 
-@_command(main, "status")
+@command(main, "status")
 @click.argument("job", required=False)
 def status(job: str | None, as_json: bool) -> None:
     """Show a job's state, or all jobs signed here."""
-    submitter = _submitter()
+    submitter = open_submitter()
     for each in [submitter.home.find(job)] if job else submitter.home.orders():
         _status(submitter, each, as_json, details=job is not None)
 
 
-def _status(submitter: Any, job: JobId, as_json: bool, details: bool) -> None:
+def _status(submitter: "Submitter", job: JobId, as_json: bool, details: bool) -> None:
     progress = submitter.progress(job)
     try:
         view, note = submitter.view(job), ""
@@ -294,7 +211,7 @@ def _status(submitter: Any, job: JobId, as_json: bool, details: bool) -> None:
     price = progress.terms.price if progress.terms else None
     if as_json:
         history = [line.model_dump(mode="json") for line in view.history] if view else []
-        return _emit(
+        return emit(
             {
                 "job": job,
                 "state": state,
@@ -305,40 +222,35 @@ def _status(submitter: Any, job: JobId, as_json: bool, details: bool) -> None:
                 "history": history,
             }
         )
-    _say(f"{job if details else job[:12]}  {state:<10} {_plain(note)}")
+    say(f"{job if details else job[:12]}  {state:<10} {plain(note)}")
     if details:
         for line in view.history if view else ():
-            _say(f"  {utc(Timestamp(line.at))}  {line.event:<12} {_plain(line.text)}")
+            say(f"  {utc(Timestamp(line.at))}  {line.event:<12} {plain(line.text)}")
         if result:
-            _say(f"  result {result}")
+            say(f"  result {result}")
     return None
 
 
-@_command(main, "logs")
+@command(main, "logs")
 @click.argument("job")
 @click.option("--follow", is_flag=True, help="Keep printing until the run ends.")
 def logs(job: str, follow: bool, as_json: bool) -> None:
     """Print a job's output. Only its submitter can. Control characters are shown, not obeyed."""
-    submitter, found = _open(job)
+    submitter, found = open_job(job)
     offset = 0
     while True:
         chunk = submitter.market.logs(submitter.account, found, offset, FOLLOW_SECONDS if follow else 0.0)
         offset += len(chunk.data)
         if as_json:
-            _emit(chunk.model_dump(mode="json"))
+            emit(chunk.model_dump(mode="json"))
         elif chunk.data:
-            click.echo(_plain(chunk.data.decode(errors="replace")), nl=False)
+            click.echo(plain(chunk.data.decode(errors="replace")), nl=False)
         closed = submitter.chain.state(found)[0] is JobState.CLOSED
         if chunk.end or (not chunk.data and (not follow or closed)):
             return
 
 
-def _plain(text: str) -> str:
-    """Text of strangers, so that it cannot drive the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
-
-
-@_command(main, "history")
+@command(main, "history")
 @click.argument("job", required=False)
 @click.option("--rpc", help="The node to ask, instead of DEAI_RPC.")
 @click.option(
@@ -355,15 +267,15 @@ def history(job: str | None, rpc: str | None, deployment: Path | None, as_json: 
     wanted = Home(load(HomeSettings).home).find(job) if job else None
     for line in lines(Web3Chain(settings.rpc, found), found, wanted):
         if as_json:
-            _emit(line.as_json())
+            emit(line.as_json())
         else:
-            _say(str(line))
+            say(str(line))
 
 
 # After the delivery.
 
 
-@_command(main, "results")
+@command(main, "results")
 @click.argument("job")
 @click.option(
     "-o",
@@ -374,11 +286,11 @@ def history(job: str | None, rpc: str | None, deployment: Path | None, as_json: 
 )
 def results(job: str, output: Path, as_json: bool) -> None:
     """Fetch a delivered result and check every block against its CID."""
-    submitter, found = _open(job)
+    submitter, found = open_job(job)
     result = submitter.results(found, output)
     record = result.exit_record
     if as_json:
-        _emit(
+        emit(
             {
                 "job": found,
                 "result_cid": str(result.cid),
@@ -388,42 +300,42 @@ def results(job: str, output: Path, as_json: bool) -> None:
             }
         )
     else:
-        _say(f"{result.cid}  {result.files} files, {result.bytes} bytes, verified, in {output}")
-        _say(str(record) if record else "the result holds no readable exit record")
+        say(f"{result.cid}  {result.files} files, {result.bytes} bytes, verified, in {output}")
+        say(str(record) if record else "the result holds no readable exit record")
 
 
 def _act(verb: str, job: str, as_json: bool) -> None:
-    submitter, found = _open(job)
+    submitter, found = open_job(job)
     receipt = getattr(submitter, verb)(found)
     progress = submitter.progress(found)
     if as_json:
-        _emit({"job": found, "state": progress.name, "tx": receipt.tx, "gas": receipt.gas_used})
+        emit({"job": found, "state": progress.name, "tx": receipt.tx, "gas": receipt.gas_used})
     else:
-        _say(f"{found}  {progress.name}  ({receipt.gas_used} gas)")
+        say(f"{found}  {progress.name}  ({receipt.gas_used} gas)")
 
 
-@_command(main, "approve")
+@command(main, "approve")
 @click.argument("job")
 def approve(job: str, as_json: bool) -> None:
     """Pay the provider for what it delivered, now."""
     _act("approve", job, as_json)
 
 
-@_command(main, "settle")
+@command(main, "settle")
 @click.argument("job")
 def settle(job: str, as_json: bool) -> None:
     """Pay the provider once the window is over. Anyone may."""
     _act("settle", job, as_json)
 
 
-@_command(main, "cancel")
+@command(main, "cancel")
 @click.argument("job")
 def cancel(job: str, as_json: bool) -> None:
     """End a job that was not awarded yet."""
     _act("cancel", job, as_json)
 
 
-@_command(main, "reclaim")
+@command(main, "reclaim")
 @click.argument("job")
 def reclaim(job: str, as_json: bool) -> None:
     """Take the price back from a provider that missed its deadline. Anyone may."""
@@ -433,15 +345,15 @@ def reclaim(job: str, as_json: bool) -> None:
 # Money and keys.
 
 
-@_command(main, "balance")
+@command(main, "balance")
 def balance(as_json: bool) -> None:
     """Show what you have in the escrow and outside, per token."""
-    submitter = _submitter()
+    submitter = open_submitter()
     for token in submitter.deployment.tokens:
         inside = submitter.chain.balance(token.address, submitter.address)
         outside = submitter.chain.token_balance(token.address, submitter.address)
         if as_json:
-            _emit(
+            emit(
                 {
                     "token": token.symbol,
                     "account": submitter.address,
@@ -450,13 +362,15 @@ def balance(as_json: bool) -> None:
                 }
             )
         else:
-            _say(
+            say(
                 f"{token.show(inside)} in the escrow, {token.show(outside)} in the wallet of {submitter.address}"
             )
 
 
-def _money(token: str, amount: str, as_json: bool, act: Callable[[Any, Address, Wei], Receipt]) -> None:
-    submitter = _submitter()
+def _money(
+    token: str, amount: str, as_json: bool, act: Callable[["Submitter", Address, Wei], Receipt]
+) -> None:
+    submitter = open_submitter()
     known = submitter.deployment.token(token)
     wei: Wei = known.amount(amount)
     if wei == 0:
@@ -464,7 +378,7 @@ def _money(token: str, amount: str, as_json: bool, act: Callable[[Any, Address, 
     receipt = act(submitter, known.address, wei)
     now = submitter.chain.balance(known.address, submitter.address)
     if as_json:
-        _emit(
+        emit(
             {
                 "token": known.symbol,
                 "amount": str(wei),
@@ -474,10 +388,10 @@ def _money(token: str, amount: str, as_json: bool, act: Callable[[Any, Address, 
             }
         )
     else:
-        _say(f"{known.show(now)} in the escrow now")
+        say(f"{known.show(now)} in the escrow now")
 
 
-@_command(main, "deposit")
+@command(main, "deposit")
 @click.argument("token")
 @click.argument("amount")
 def deposit(token: str, amount: str, as_json: bool) -> None:
@@ -485,7 +399,7 @@ def deposit(token: str, amount: str, as_json: bool) -> None:
     _money(token, amount, as_json, lambda by, token, wei: by.chain.deposit(by.account, token, wei))
 
 
-@_command(main, "withdraw")
+@command(main, "withdraw")
 @click.argument("token")
 @click.argument("amount")
 @click.option("--to", help="The account to pay; your own without it.")
@@ -499,7 +413,7 @@ def withdraw(token: str, amount: str, to: str | None, as_json: bool) -> None:
         token,
         amount,
         as_json,
-        lambda by, token, wei: by.chain.withdraw(by.account, token, to or by.address, wei),
+        lambda by, token, wei: by.chain.withdraw(by.account, token, Address(to or by.address), wei),
     )
 
 
@@ -508,22 +422,22 @@ def keys() -> None:
     """Make and list keys; each is an encrypted keystore file."""
 
 
-@_command(keys, "new")
+@command(keys, "new")
 @click.argument("name", default="default")
 def keys_new(name: str, as_json: bool) -> None:
     """Make a key and keep it encrypted with a password."""
     settings = load(HomeSettings).model_copy(update={"key": name})
-    address = keystore.new(settings.keys, name, _password(settings, confirm=True))
-    _emit({"name": name, "address": address}) if as_json else _say(
+    address = keystore.new(settings.keys, name, password(settings, confirm=True))
+    emit({"name": name, "address": address}) if as_json else say(
         f"{name}  {address}  {settings.keys / name}.json"
     )
 
 
-@_command(keys, "list")
+@command(keys, "list")
 def keys_list(as_json: bool) -> None:
     """List the keys and their addresses."""
     for name, address in keystore.listing(load(HomeSettings).keys):
-        _emit({"name": name, "address": address}) if as_json else _say(f"{name}  {address}")
+        emit({"name": name, "address": address}) if as_json else say(f"{name}  {address}")
 
 
 if __name__ == "__main__":

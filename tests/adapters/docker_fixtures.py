@@ -34,7 +34,7 @@ class Built:
 
 
 @pytest.fixture(scope="session")
-def built_image() -> Built:
+def built_image(docker_engine: None) -> Built:
     """The image archive, built if the cache has none."""
     command = [sys.executable, str(REPOSITORY / "scripts" / "image.py")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -44,7 +44,7 @@ def built_image() -> Built:
 
 
 @pytest.fixture
-def docker_executor(tmp_path: Path) -> Iterator[DockerExecutor]:
+def docker_executor(docker_engine: None, tmp_path: Path) -> Iterator[DockerExecutor]:
     """An executor with containers of its own; whatever a test leaves is removed."""
     executor = DockerExecutor(tmp_path / "work", agent=f"test-{uuid.uuid4().hex[:12]}")
     yield executor

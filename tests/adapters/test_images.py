@@ -27,7 +27,7 @@ BY_CID = Image(cid=str(Cid.of(b"an archive", Codec.RAW)))
 
 
 @pytest.fixture
-def engine() -> Iterator[docker.APIClient]:
+def engine(docker_engine: None) -> Iterator[docker.APIClient]:
     """The engine itself, to look behind the executor's back."""
     with docker.APIClient(version="auto") as client:
         yield client
@@ -125,7 +125,7 @@ def test_an_engine_that_is_not_there_is_said_plainly(tmp_path: Path) -> None:
         gc.collect()
 
 
-def test_a_runtime_the_engine_does_not_have_is_said_plainly(tmp_path: Path) -> None:
+def test_a_runtime_the_engine_does_not_have_is_said_plainly(docker_engine: None, tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailable, match="no runtime 'runsc-none'"):
         DockerExecutor(tmp_path, runtime="runsc-none")
 

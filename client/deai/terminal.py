@@ -1,0 +1,115 @@
+"""How commands talk to a terminal: lines, JSON, errors as one line and an exit code, passwords, and text of strangers."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+from eth_account.signers.local import LocalAccount
+
+from deai import keys as keystore
+from deai.deployment import Deployment
+from deai.errors import DeaiError, WrongRequest
+from deai.home import Home
+from deai.job import JobId
+from deai.settings import HomeSettings, Settings, load
+
+if TYPE_CHECKING:
+    from deai.submitter import Submitter
+
+
+def say(text: str = "") -> None:
+    """A line for people."""
+    click.echo(text)
+
+
+def emit(value: dict[str, Any]) -> None:
+    """A line for programs."""
+    click.echo(json.dumps(value))
+
+
+@contextmanager
+def errors(as_json: bool) -> Iterator[None]:
+    """Turns our errors into one line and their exit code."""
+    try:
+        yield
+    except DeaiError as error:
+        name, detail = type(error).__name__, " ".join(str(error).split())
+        if as_json:
+            emit({"error": name, "detail": detail})
+        click.echo(f"error: {detail}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def command(group: click.Group, *args: Any, **kwargs: Any) -> Callable[[Callable[..., None]], click.Command]:
+    """A command with `--json`, whose errors become one line and an exit code."""
+
+    def wrap(function: Callable[..., None]) -> click.Command:
+        @wraps(function)
+        def run(**given: Any) -> None:
+            with errors(given["as_json"]):
+                function(**given)
+
+        option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+        made: click.Command = group.command(*args, **kwargs)(option(run))
+        return made
+
+    return wrap
+
+
+def password(settings: HomeSettings, confirm: bool = False) -> str:
+    """The key's password, from its file or typed."""
+    if settings.password_file is not None:
+        try:
+            return settings.password_file.read_text().rstrip("\n")
+        except OSError as error:
+            raise WrongRequest(f"DEAI_PASSWORD_FILE: {settings.password_file}: {error.strerror}") from error
+    typed: str = click.prompt(
+        f"Password of key {settings.key!r}", hide_input=True, confirmation_prompt=confirm, err=True
+    )
+    return typed
+
+
+def account(settings: HomeSettings) -> LocalAccount:
+    """The key, unlocked. Nobody is asked for the password of a key that is not there."""
+    path = settings.keys / f"{settings.key}.json"
+    if not path.exists():
+        return keystore.unlock(path, "")
+    return keystore.unlock(path, password(settings))
+
+
+def open_submitter() -> "Submitter":
+    """The SDK with the settings' parts and the key unlocked. Its connections close with the command."""
+    from deai.local_store import LocalStore  # noqa: PLC0415 - each costs a part of a second that `--help` need not pay
+    from deai.market_api import MarketApi  # noqa: PLC0415
+    from deai.submitter import Submitter  # noqa: PLC0415
+    from deai.web3_chain import Web3Chain  # noqa: PLC0415
+
+    settings = load(Settings)
+    deployment = Deployment.load(settings.deployment)
+    market = MarketApi(settings.market, deployment.domain)
+    click.get_current_context().call_on_close(market.close)
+    return Submitter(
+        account(settings),
+        deployment,
+        Web3Chain(settings.rpc, deployment),
+        market,
+        LocalStore(settings.store),
+        Home(settings.home),
+    )
+
+
+def open_job(job: str) -> tuple["Submitter", JobId]:
+    """The SDK, and the job that a full id or the start of one names."""
+    submitter = open_submitter()
+    return submitter, submitter.home.find(job)
+
+
+def plain(text: str) -> str:
+    """Text of strangers, so that it cannot drive the terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
