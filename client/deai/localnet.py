@@ -33,6 +33,7 @@ _MNEMONIC = "test test test test test test test test test test test junk"
 _ROLES = ("deployer", "market", "provider", "submitter")
 _START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
+_ENGINE_SECONDS = 5.0
 
 Say = Callable[[str], None]
 
@@ -114,17 +115,16 @@ class Program:
 def engine_answers() -> bool:
     """Whether a Docker engine answers at DOCKER_HOST, or at the default socket."""
     host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-    try:
-        if host.startswith("unix://"):
-            with httpx.Client(
-                transport=httpx.HTTPTransport(uds=host.removeprefix("unix://")), timeout=5
-            ) as client:
-                return client.get("http://docker/_ping").status_code == httpx.codes.OK
-        return (
-            httpx.get(host.replace("tcp://", "http://") + "/_ping", timeout=5).status_code == httpx.codes.OK
-        )
-    except httpx.HTTPError:
-        return False
+    if not host.startswith("unix://"):
+        return _answers(host.replace("tcp://", "http://") + "/_ping")
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.settimeout(_ENGINE_SECONDS)
+        try:
+            engine.connect(host.removeprefix("unix://"))
+            engine.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
+            return engine.recv(64).startswith((b"HTTP/1.0 200", b"HTTP/1.1 200"))
+        except OSError:
+            return False
 
 
 def start_engine(log: Path, say: Say) -> Program | None:

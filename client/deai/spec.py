@@ -13,6 +13,11 @@ from deai.errors import BadField
 MAX_SPEC_BYTES = 1 << 20
 """A spec is one block."""
 
+MAX_ARGUMENT_BYTES = 65_536
+"""Of one argument, or of one environment variable's value. Linux starts no program with one of 128 KiB or more."""
+
+MAX_PATH_BYTES, MAX_PATH_DEPTH = 255, 17
+
 INPUT_NAMES = re.compile(r"[a-z0-9_]{1,32}")
 _DIGEST_REFERENCE = re.compile(r"[a-z0-9._:/-]{1,255}@sha256:[0-9a-f]{64}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -24,9 +29,17 @@ def _cid(text: str) -> str:
 
 def _output_path(text: str) -> str:
     path = PurePosixPath(text)
-    if not path.is_absolute() or ".." in path.parts or "\0" in text or len(text) > 255:
-        raise ValueError("is an absolute path without `..`, of at most 255 characters")
+    if not path.is_absolute() or ".." in path.parts or not text.isprintable():
+        raise ValueError("is an absolute path without `..` and control characters")
+    if len(text.encode()) > MAX_PATH_BYTES or len(path.parts) > MAX_PATH_DEPTH:
+        raise ValueError(f"has at most {MAX_PATH_BYTES} bytes and {MAX_PATH_DEPTH - 1} folders")
     return "/" + "/".join(path.parts[1:])
+
+
+def _argument(text: str) -> str:
+    if len(text.encode()) > MAX_ARGUMENT_BYTES:
+        raise ValueError(f"has at most {MAX_ARGUMENT_BYTES} bytes")
+    return text
 
 
 def _printable(text: str) -> str:
@@ -35,6 +48,7 @@ def _printable(text: str) -> str:
     return text
 
 
+Argument = Annotated[str, AfterValidator(_argument)]
 CidText = Annotated[str, AfterValidator(_cid)]
 
 
@@ -80,8 +94,8 @@ class Spec(_Strict):
     version: Literal[1] = 1
     name: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
     image: Image
-    command: tuple[Annotated[str, Field(max_length=65_536)], ...] = Field(min_length=1, max_length=1_024)
-    env: dict[str, Annotated[str, Field(max_length=65_536)]] = Field(default_factory=dict, max_length=256)
+    command: tuple[Argument, ...] = Field(min_length=1, max_length=1_024)
+    env: dict[str, Argument] = Field(default_factory=dict, max_length=256)
     inputs: dict[str, CidText] = Field(default_factory=dict, max_length=32)
     """Name to CID: each appears read-only as /inputs/<name>, a file or a folder as its CID says."""
     output_path: Annotated[str, Field(min_length=1), AfterValidator(_output_path)] = "/"

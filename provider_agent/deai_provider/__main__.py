@@ -63,7 +63,12 @@ def run() -> None:
         Ledger(settings.ledger) as promises,
         MarketApi(settings.market, deployment.domain) as market,
     ):
-        executor = DockerExecutor(settings.work / "runs", agent=settings.name, devices=hardware.devices())
+        executor = DockerExecutor(
+            settings.work / "runs",
+            agent=settings.name,
+            devices=hardware.devices(),
+            image_budget_bytes=settings.image_cache_mib << 20,
+        )
         shop = Workshop(
             account=account,
             chain=chain,

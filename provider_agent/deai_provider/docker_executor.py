@@ -41,7 +41,8 @@ _log = logging.getLogger(__name__)
 class DockerExecutor:
     """Runs jobs in containers of the engine at `base_url` (default: `DOCKER_HOST`, else the local socket).
 
-    Keeps the runs' volumes and logs in `work`. `agent` tells this agent's containers from another's on the same engine;
+    Keeps the runs' volumes and logs in `work`; of the images it staged, the engine keeps up to `image_budget_bytes`. `agent` tells this
+    agent's containers from another's on the same engine;
     `runtime` is the engine's name for the OCI runtime; `devices` are the GPUs it may give to runs. Raises EngineUnavailable when
     there is no engine, when the engine cannot hold a container to its limits, or when this process cannot make volumes.
     """
@@ -55,11 +56,12 @@ class DockerExecutor:
         runtime: str = "runc",
         devices: Sequence[Device] = (),
         image_limits: ImageLimits | None = None,
+        image_budget_bytes: int = 64 << 30,
     ) -> None:
         volume.check()
         self._work = work.resolve()
         self._agent, self._runtime, self._devices = agent, runtime, tuple(devices)
-        self._image_limits = image_limits or ImageLimits()
+        self._image_limits, self._image_budget = image_limits or ImageLimits(), image_budget_bytes
         self._creating, self._trying, self._following = threading.Lock(), threading.Lock(), threading.Lock()
         self._followers: dict[JobId, threading.Thread] = {}
         self._tried: set[str] = set()
@@ -82,7 +84,24 @@ class DockerExecutor:
         else:
             raise Bug("an image by CID is staged from its archive")
         self._try(pinned)
+        self._keep(pinned)
         return pinned
+
+    def _keep(self, image: str) -> None:
+        """Marks the image as just staged; beyond the budget, images of ours that no container uses go, those staged longest ago first."""
+        with _engine("keep the image"), self._trying:
+            self._api.tag(image, _TAG, image.removeprefix("sha256:"))
+            ours = [self._api.inspect_image(each["Id"]) for each in self._api.images(name=_TAG)]
+            ours.sort(key=lambda each: str(each["Metadata"]["LastTagTime"]))
+            used = {each["ImageID"] for each in self._api.containers(all=True)} | {image}
+            total = sum(each["Size"] for each in ours)
+            for each in ours:
+                if total <= self._image_budget:
+                    return
+                if each["Id"] not in used and all(tag.startswith(f"{_TAG}:") for tag in each["RepoTags"]):
+                    self._api.remove_image(each["Id"], force=True)
+                    self._tried.discard(each["Id"])
+                    total -= each["Size"]
 
     def _load(self, archive: Path) -> str:
         checked = ImageArchive.read(archive, self._image_limits)
@@ -108,7 +127,8 @@ class DockerExecutor:
                     for step in steps:
                         if "error" in step:
                             failures.append(str(step["error"]))
-                        sizes[step.get("id", "")] = step.get("progressDetail", {}).get("total", 0)
+                        layer, total = step.get("id", ""), step.get("progressDetail", {}).get("total", 0)
+                        sizes[layer] = max(sizes.get(layer, 0), total)
                         if sum(sizes.values()) > most:
                             raise BadContent(f"image {reference}: has more than {most} bytes")
                 except APIError as error:
@@ -127,6 +147,10 @@ class DockerExecutor:
         if found["Architecture"] != self._architecture:
             raise BadContent(
                 f"image {reference}: is for {found['Architecture']}, this machine is {self._architecture}"
+            )
+        if found["Size"] > self._image_limits.bytes:
+            raise BadContent(
+                f"image {reference}: has {found['Size']} bytes, at most {self._image_limits.bytes} are taken"
             )
         check_config({"os": found["Os"], "config": found["Config"]})
         return str(found["Id"])

@@ -32,8 +32,13 @@ class Reserve:
     disk_mib: int = 4_096
 
 
+COPIES_OF_OUTPUTS = 3
+
+
 def capacity(work: Path, slots: int = 1, reserve: Reserve | None = None) -> Capacity:
-    """What jobs may have of this machine, all together: what there is, less `reserve`. Disk is what is free where `work` is.
+    """What jobs may have of this machine, all together: what there is, less `reserve`.
+
+    Disk is a third of what is free where `work` is: outputs lie on the run's volume, in the result collected from it, and in the store.
 
     Raises BadField when the reserve leaves nothing, EngineUnavailable for a GPU driver that is there but does not answer.
     """
@@ -48,6 +53,7 @@ def capacity(work: Path, slots: int = 1, reserve: Reserve | None = None) -> Capa
     for name, amount in left.items():
         if amount <= 0:
             raise BadField(f"reserve.{name}", getattr(kept, name), f"leaves nothing of {there[name]}")
+    left["disk_mib"] = max(left["disk_mib"] // COPIES_OF_OUTPUTS, 1)
     return Capacity(**left, gpus=tuple(device.gpu for device in devices()), slots=slots)
 
 

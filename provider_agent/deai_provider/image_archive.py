@@ -214,6 +214,8 @@ def _check_layer(archive: tarfile.TarFile, member: tarfile.TarInfo, times: int, 
         raise BadContent(f"image archive: layer {member.name!r} is empty")
     with tarfile.TarFile(fileobj=_Capped(data), mode="r", errorlevel=2) as layer:
         while (entry := layer.next()) is not None:
+            if entry.size < 0:
+                raise BadContent(f"image archive: layer {member.name!r} has an entry of {entry.size} bytes")
             room[0] -= entry.size * times
             room[1] -= times
             if min(room) < 0:

@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     max_image_mib: int = Field(default=32_768, ge=1)
     """One image archive."""
     image_cache_mib: int = Field(default=65_536, ge=0)
-    """Image archives are kept for the next job up to this much."""
+    """Image archives are kept for the next job up to this much; and as much of the images that the engine loaded."""
     ask_seconds: int = Field(default=120, ge=10, le=86_400)
     """How long an ask stands when the agent falls silent."""
     poll_seconds: float = Field(default=0.25, ge=0.01, le=60)

@@ -84,6 +84,22 @@ def test_an_archive_cannot_take_the_name_of_another_image(
         engine.remove_image(image, force=True)
 
 
+def test_beyond_the_budget_the_image_staged_longest_ago_goes(
+    docker_executor: DockerExecutor, built_image: Built, engine: docker.APIClient, tmp_path: Path
+) -> None:
+    docker_executor.stage(built_image.spec, built_image.archive)
+    image = archive(tmp_path / "a.tar", [folder("new")])
+
+    tight = DockerExecutor(tmp_path / "tight", agent="tight", image_budget_bytes=0)
+    try:
+        assert tight.stage(BY_CID, tmp_path / "a.tar") == image
+        assert engine.inspect_image(image)["Id"] == image
+        with pytest.raises(docker.errors.ImageNotFound):
+            engine.inspect_image(built_image.id)
+    finally:
+        engine.remove_image(image, force=True)
+
+
 def test_a_layer_that_is_not_the_one_its_config_names_is_refused(
     docker_executor: DockerExecutor, engine: docker.APIClient, tmp_path: Path
 ) -> None:
