@@ -133,8 +133,8 @@ class Book:
             rows = queries.asks(session, self._clock.now())
         return [SignedAsk(ask=row.ask, signature=row.signature) for row in rows]
 
-    def bid(self, signed: SignedBid) -> int:
-        """Takes the bid of a provider for its match, durably: the award is to be sent. The match's number.
+    def bid(self, signed: SignedBid) -> int | None:
+        """Takes the bid of a provider for its match, durably: the award is to be sent. The match's number; None if the bid was here.
 
         Raises BadSignature, NotFound, Conflict, BadField, InsufficientBalance, ChainUnavailable.
         """
@@ -158,7 +158,7 @@ class Book:
         with self._database.write() as session:
             match = queries.live_match(session, bid.job)
             if match is not None and match.bid == text:
-                return match.number
+                return None
             if match is None or match.provider != bid.provider or match.step != MatchStep.WAITING:
                 raise Conflict(f"{bid.provider} has no match for {bid.job} that waits for its bid")
             if bid.price > int(match.price):

@@ -48,11 +48,8 @@ class Market:
         self.deployment, self.store, self.account = deployment, store, Address(account.address)
         self.clock, self.bells = ChainClock(wall), Bells()
         self._chain = chain
-        self._stop, self._wake_indexer, self._wake_matcher = (
-            threading.Event(),
-            threading.Event(),
-            threading.Event(),
-        )
+        self._stop, self._wake_indexer = threading.Event(), threading.Event()
+        self._wake_matcher, self._wake_awards = threading.Event(), threading.Event()
         self._threads: list[threading.Thread] = []
         self._database = Database(data, deployment.domain)
         self.logs = Logs(self._database, self.rules.log_bytes)
@@ -86,9 +83,9 @@ class Market:
         runs: list[Callable[[], None]] = [
             lambda: self.indexer.run(self._stop, self._wake_indexer, self.rules.poll_seconds),
             lambda: self._matcher.run(self._stop, self._wake_matcher),
+            lambda: self.awards.watch(self._stop, self._wake_awards),
             *([lambda: self.awards.run(self._stop)] * _AWARD_THREADS),
         ]
-        self.awards.resume()
         for run in runs:
             # Daemons: a transaction that waits for its receipt must not hold up the end; a restart takes it up again.
             thread = threading.Thread(target=run, daemon=True)
@@ -101,6 +98,7 @@ class Market:
         self._stop.set()
         self._wake_indexer.set()
         self._wake_matcher.set()
+        self._wake_awards.set()
         until = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
@@ -229,7 +227,7 @@ class Market:
             return session.get(ChainJobRow, job)
 
     def _indexed(self, jobs: set[str]) -> None:
-        self.awards.undone(jobs)
+        self._wake_awards.set()
         self._wake_matcher.set()
         for job in jobs:
             self.bells.ring(("logs", job))

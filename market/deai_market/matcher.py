@@ -111,7 +111,10 @@ class Matcher:
                 return
         with self._database.write() as session:
             for row in queries.overdue(session, now):
-                row.step, row.dropped_at, row.reason = MatchStep.DROPPED, now, "it did not bid in time"
+                row.reason = (
+                    "it did not bid in time" if row.bid is None else "its bid expired and no award is known"
+                )
+                row.step, row.dropped_at = MatchStep.DROPPED, now
                 session.add(row)
                 _log.info("dropped the match of %s with %s: %s", row.job, row.provider, row.reason)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlmodel import Session, col, delete, func, or_, select
+from sqlmodel import Session, and_, col, delete, func, or_, select
 
 from deai.job import Address, JobId, JobState, Outcome, Timestamp
 from deai_market.tables import (
@@ -20,6 +20,8 @@ from deai_market.tables import (
 )
 
 _OPEN = or_(col(ChainJobRow.state).is_(None), col(ChainJobRow.state) == JobState.OPEN)
+_AWARD_SECONDS = 60
+"""An award that was sent before its bid expired is heard of in this time."""
 _ON_CHAIN = col(OrderRow.id) == col(ChainJobRow.id)
 
 
@@ -102,10 +104,10 @@ def sent(session: Session) -> Sequence[MatchRow]:
 
 
 def overdue(session: Session, now: Timestamp) -> Sequence[MatchRow]:
-    """The matches whose provider had its time to bid."""
-    return session.exec(
-        select(MatchRow).where(MatchRow.step == MatchStep.WAITING, MatchRow.until <= now)
-    ).all()
+    """The matches whose provider had its time to bid, and those whose bid expired long ago without an award."""
+    silent = and_(col(MatchRow.step) == MatchStep.WAITING, col(MatchRow.until) <= now)
+    stuck = and_(col(MatchRow.step) == MatchStep.BID, col(MatchRow.until) <= now - _AWARD_SECONDS)
+    return session.exec(select(MatchRow).where(or_(silent, stuck))).all()
 
 
 def recently_dropped(session: Session, since: int) -> Sequence[tuple[str, str]]:

@@ -127,7 +127,9 @@ def bid(signed: SignedBid, market: InMarket) -> Response:
     400 price or expiry break a rule; 401 not the provider's signature; 402 its balance does not cover the bond; 404 no such order; 409 no match
     of this provider waits for a bid.
     """
-    market.awards.send(market.book.bid(signed))
+    taken = market.book.bid(signed)
+    if taken is not None:
+        market.awards.send(taken)
     return Response(status_code=202)
 
 
