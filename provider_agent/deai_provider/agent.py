@@ -5,12 +5,15 @@ delivery.
 import logging
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 
 from deai.ask import Ask
 from deai.errors import BadSignature, DeaiError, WrongRequest
 from deai.job import JobId, JobState, Timestamp
 from deai.signing import check_job, job_id, sign_ask
 from deai.wire import Match, SignedAsk
+from deai_provider import policy
 from deai_provider.assignment import Assignment
 from deai_provider.ledger import BUSY, UNDER_AWARD, Entry, Step
 from deai_provider.purse import Purse
@@ -45,30 +48,19 @@ class Agent:
         self._hiring = threading.Lock()
         self._issued = self._renew_at = 0
         self._looked_late = float("-inf")
+        self._withdrawal_due = True
+        self._cursor = 0
+        """Up to here the market's matches were taken, or left on purpose."""
 
     def run(self) -> None:
         """Works until `stop`."""
         matches = threading.Thread(target=self._take_matches, name="matches", daemon=True)
         matches.start()
-        withdrawn = False
+        # What protects the bonds and the pay comes before the ask, which waits for the market and the engine.
+        acts = (self._shop.now, self._resume, self._revive, self._collect, self._offer)
         while not self._shop.stopping.is_set():
-            try:
-                self._shop.now()
-                self._resume()
-                self._offer()
-                self._revive()
-                closed = [
-                    self._purse.collect(entry)
-                    for entry in self._shop.ledger.entries(frozenset({Step.DELIVERED}))
-                ]
-                if any(closed) or not withdrawn:
-                    self._purse.withdraw()
-                    withdrawn = True
-            except DeaiError as error:
-                _log.warning("%s; again in %.1f s", error, self._pause)
-                self._shop.stopping.wait(self._pause)
-            except Exception:  # noqa: BLE001 - a loop's top
-                _log.exception("a bug; again in %.1f s", self._pause)
+            went_well = [self._went_well(act) for act in acts]
+            if not all(went_well):
                 self._shop.stopping.wait(self._pause)
             self._shop.stopping.wait(_LOOK_POLLS * self._shop.poll_seconds)
         self._leave()
@@ -91,6 +83,18 @@ class Agent:
             self._ask(1)
         except DeaiError as error:
             _log.info("the ask stands until it expires: %s", error)
+
+    def _went_well(self, act: Callable[[], object]) -> bool:
+        """Whether the act did not fail; a failure is logged, and keeps nothing else from being done."""
+        try:
+            act()
+        except DeaiError as error:
+            _log.warning("%s; again in %.1f s", error, self._pause)
+        except Exception:  # noqa: BLE001 - a loop's top
+            _log.exception("a bug; again in %.1f s", self._pause)
+        else:
+            return True
+        return False
 
     # The offer.
 
@@ -126,34 +130,30 @@ class Agent:
     # The matches.
 
     def _take_matches(self) -> None:
-        cursor = 0
         while not self._shop.stopping.is_set():
-            try:
-                matches = self._shop.market.matches(self._shop.address, cursor, _WAIT_SECONDS)
-                cursor = matches.cursor
-                for match in matches.matches:
-                    self._take(match)
-            except DeaiError as error:
-                _log.warning("matches: %s; again in %.1f s", error, self._pause)
+            if not self._went_well(self._take_news):
                 self._shop.stopping.wait(self._pause)
-            except Exception:  # noqa: BLE001 - a loop's top
-                _log.exception("matches: a bug; again in %.1f s", self._pause)
-                self._shop.stopping.wait(self._pause)
+
+    def _take_news(self) -> None:
+        news = self._shop.market.matches(self._shop.address, self._cursor, _WAIT_SECONDS)
+        went_well = [self._went_well(partial(self._take, match)) for match in news.matches]
+        if all(went_well):
+            self._cursor = news.cursor
+        else:
+            # All of them again: the ledger knows those that were taken.
+            self._shop.stopping.wait(self._pause)
 
     def _take(self, match: Match) -> None:
         shop = self._shop
-        job, wall = match.job.value(), shop.clock.wall()
         entry = shop.ledger.entry(match.id)
-        if entry is not None:
-            ended = entry.step in (Step.DECLINED, Step.LOST, Step.FAILED)
-            if not ended or wall - entry.updated_at < _RETRY_SECONDS or self._working(match.id):
-                return
-        elif job_id(job, shop.domain) != match.id:
-            _log.warning("%s: the market sent a job that has another id", match.id)
+        if entry is not None and not self._may_start_over(entry):
             return
         if len(shop.ledger.entries(BUSY)) >= shop.capacity.slots or shop.stopping.is_set():
             return
         try:
+            job = match.job.value()
+            if job_id(job, shop.domain) != match.id:
+                raise WrongRequest("the market sent a job that has another id")
             if match.signature:
                 check_job(job, match.signature, shop.domain)
             elif shop.chain.state(match.id)[0] is not JobState.OPEN:
@@ -161,9 +161,20 @@ class Agent:
         except WrongRequest as error:
             _log.warning("%s: %s", match.id, error)
             return
-        shop.ledger.match(match.id, job, match.signature, Timestamp(int(wall)))
+        shop.ledger.match(match.id, job, match.signature, Timestamp(int(shop.clock.wall())))
         _log.info("%s: matched", match.id)
         self._work(match.id)
+
+    def _may_start_over(self, entry: Entry) -> bool:
+        if entry.step not in (Step.DECLINED, Step.LOST, Step.FAILED) or self._working(entry.id):
+            return False
+        if self._shop.clock.wall() - entry.updated_at < _RETRY_SECONDS:
+            return False
+        # The row of a bid that may still be awarded is what finds that award, so it is not written over.
+        return entry.expires_at is None or (
+            policy.hopeless(entry.expires_at, self._shop.now())
+            and self._shop.chain.state(entry.id)[0] in (JobState.UNKNOWN, JobState.OPEN)
+        )
 
     # The work.
 
@@ -181,7 +192,7 @@ class Agent:
         for entry in self._shop.ledger.entries(frozenset({Step.LOST})):
             if entry.expires_at is None or now >= entry.expires_at + _LATE_SECONDS or self._working(entry.id):
                 continue
-            self._revive_one(entry)
+            self._went_well(partial(self._revive_one, entry))
 
     def _revive_one(self, entry: Entry) -> None:
         award = self._shop.award(entry)
@@ -196,6 +207,17 @@ class Agent:
                 award_hash=award.block_hash,
             )
             self._work(entry.id)
+
+    def _collect(self) -> None:
+        for entry in self._shop.ledger.entries(frozenset({Step.DELIVERED})):
+            self._went_well(partial(self._collect_one, entry))
+        if self._withdrawal_due:
+            self._purse.withdraw()
+            self._withdrawal_due = False
+
+    def _collect_one(self, entry: Entry) -> None:
+        if self._purse.collect(entry):
+            self._withdrawal_due = True
 
     def _working(self, id_: JobId) -> bool:
         worker = self._workers.get(id_)

@@ -12,7 +12,7 @@ from deai import unixfs
 from deai.chain import JobAwarded, JobDelivered
 from deai.cid import Cid
 from deai.errors import Bug, ContentMissing, ContractError, Unavailable, WrongRequest
-from deai.job import Bid, Job, JobId, JobState, Wei
+from deai.job import Bid, Job, JobId, JobState, Terms, Timestamp, Wei
 from deai.signing import sign_bid
 from deai.spec import Spec
 from deai.wire import BidJson, SignedBid
@@ -25,6 +25,8 @@ from deai_provider.workshop import Workshop
 _log = logging.getLogger(__name__)
 _CHAIN_LOOK_POLLS = 8
 _MAX_PAUSE_SECONDS = 30.0
+_OFFER_POLLS = 20
+"""How often a bid that the market or the chain did not take is offered again."""
 _LOG_SECONDS = 2.0
 
 T = TypeVar("T")
@@ -70,10 +72,10 @@ class Assignment:
                 self._shop.stopping.wait(pause)
                 pause = min(pause * 2, _MAX_PAUSE_SECONDS)
             except WrongRequest as error:
-                if entry.step not in UNDER_AWARD:
-                    self._decline(str(error), Step.LOST if entry.step is Step.BIDDING else Step.FAILED)
+                if entry.step in BEFORE_AWARD - {Step.BIDDING}:
+                    self._decline(str(error), Step.FAILED)
                     continue
-                # The bond is at stake: what fails now may work before the deadline.
+                # The bond is at stake, or soon may be: what fails now may work before the deadline.
                 _log.error("%s: %s: %s; again in %.1f s", self._id, entry.step, error, pause)
                 self._shop.stopping.wait(pause)
                 pause = min(pause * 2, _MAX_PAUSE_SECONDS)
@@ -116,7 +118,8 @@ class Assignment:
             )
 
     def _await_award(self, entry: Entry) -> None:
-        shop = self._shop
+        """Waits until the bid is awarded or hopeless. A refusal ends nothing: whoever saw the bid may award it."""
+        shop, offer_at = self._shop, 0.0
         while not shop.stopping.is_set():
             now = shop.now()
             award = shop.award(entry)
@@ -133,22 +136,27 @@ class Assignment:
             elif policy.hopeless(_known(entry.expires_at), now):
                 self._move(Step.LOST, "the bid expired without an award")
                 return
-            elif not entry.posted and now < _known(entry.expires_at):
-                entry = self._post(entry)
-            elif policy.may_award(
-                entry.job, policy.signed_at(_known(entry.expires_at)), _known(entry.expires_at), now
-            ):
-                self._send_award(entry)
+            elif time.monotonic() >= offer_at:
+                entry = self._offer(entry, now)
+                offer_at = time.monotonic() + _OFFER_POLLS * shop.poll_seconds
             shop.stopping.wait(shop.poll_seconds)
 
+    def _offer(self, entry: Entry, now: Timestamp) -> Entry:
+        expires_at = _known(entry.expires_at)
+        if not entry.posted and now < expires_at:
+            entry = self._post(entry)
+        if policy.may_award(entry.job, policy.signed_at(expires_at), expires_at, now):
+            self._send_award(entry)
+        return entry
+
     def _post(self, entry: Entry) -> Entry:
-        """Hands the bid to the market. A market that is away does not matter: once anyone may award, the
-        agent does.
+        """Hands the bid to the market. A market that is away or refuses does not matter: once anyone may
+        award, the agent does.
         """
         signed = SignedBid(bid=BidJson.of(self._bid_of(entry)), signature=_known(entry.bid_signature))
         try:
             self._shop.market.bid(signed)
-        except Unavailable as error:
+        except (Unavailable, WrongRequest) as error:
             _log.info("%s: the bid waits: %s", self._id, error)
             return entry
         return self._shop.note(self._id, posted=True)
@@ -161,8 +169,8 @@ class Assignment:
                 shop.account, entry.job, entry.signature, self._bid_of(entry), _known(entry.bid_signature)
             )
         except ContractError as error:
-            if shop.chain.state(self._id)[0] in (JobState.UNKNOWN, JobState.OPEN):
-                self._move(Step.LOST, f"cannot be awarded: {error}")
+            # Somebody was faster, or it may become possible while the bid lives: the next look tells.
+            _log.info("%s: not awarded: %s", self._id, error)
 
     # Under the award.
 
@@ -172,9 +180,9 @@ class Assignment:
         if fault is not None:
             self._fail(entry, f"the award is not what was bid: {fault}")
             return
-        if not staging.inputs_folder(self._shop.folder(self._id)).exists():
-            staging.stage(self._shop, _known(entry.spec), self._shop.folder(self._id))
-        self._move(Step.RUNNING)
+        # An award that came late finds nothing here; an agent that was killed left some of it.
+        image = staging.stage(self._shop, _known(entry.spec), self._shop.folder(self._id))
+        self._move(Step.RUNNING, image=image)
 
     def _run(self, entry: Entry) -> None:
         shop, spec = self._shop, _known(entry.spec)
@@ -243,7 +251,7 @@ class Assignment:
         elif award.terms.provider != shop.address:
             self._move(Step.LOST, f"after a reorg awarded to {award.terms.provider}")
         elif state is JobState.AWARDED:
-            if shop.now() >= award.terms.deliver_by:
+            if self._deadline_passed(award.terms):
                 self._fail(entry, "deliver_by has come")
                 return
             digest = Cid.parse(_known(entry.result)).digest
@@ -291,15 +299,24 @@ class Assignment:
         """Ends a job whose deadline has come. A delivery that is being sent looks for itself."""
         if entry.step in (Step.BIDDING, Step.DELIVERING) or entry.step not in self._acts:
             return False
-        now = self._shop.clock.now()
         if entry.terms is not None and entry.step in UNDER_AWARD:
-            if now >= entry.terms.deliver_by:
+            if self._deadline_passed(entry.terms):
                 self._fail(entry, "deliver_by has come")
                 return True
-        elif now >= entry.job.award_by:
+        elif self._shop.clock.now() >= entry.job.award_by:
             self._move(Step.FAILED, "award_by has come")
             return True
         return False
+
+    def _deadline_passed(self, terms: Terms) -> bool:
+        """Whether no delivery can be mined any more. This machine's clock may be wrong, so a block must say it."""
+        if self._shop.clock.now() < terms.deliver_by:
+            return False
+        try:
+            return self._shop.chain.head().time >= terms.deliver_by
+        except Unavailable as error:
+            _log.info("%s: tries on: %s", self._id, error)
+            return False
 
     def _still_ours(self) -> bool:
         """Whether the award stands. A reorg that moved it is followed, one that undid it is waited for a

@@ -116,7 +116,9 @@ class Workshop:
 
     def confirmed(self, block: int, job: Job, value: Wei) -> bool:
         """Whether enough blocks stand on `block` for `value` of the job's token. Raises ChainUnavailable."""
-        needed = confirmations(self.rules.confirmations, value, self.rules.confirm_unit[job.token])
+        # A token that is no longer served has no unit: then all that an old job is worth counts as one.
+        unit = self.rules.confirm_unit.get(job.token) or Wei(max(value, 1))
+        needed = confirmations(self.rules.confirmations, value, unit)
         return self.chain.head().number - block >= needed
 
     def move(self, id_: JobId, step: Step, reason: str = "", **facts: object) -> Entry:
