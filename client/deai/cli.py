@@ -18,7 +18,7 @@ from deai.errors import BadField, Unavailable, WrongRequest
 from deai.home import Home
 from deai.job import Address, JobId, JobState, Timestamp, Wei
 from deai.settings import ChainSettings, HomeSettings, StoreSettings, load
-from deai.terminal import command, emit, open_job, open_submitter, password, plain, say
+from deai.terminal import command, emit, open_job, open_submitter, password, safe_line, safe_lines, say
 
 if TYPE_CHECKING:
     from deai.submitter import Draft, Submitter
@@ -201,7 +201,8 @@ def _status(submitter: "Submitter", job: JobId, as_json: bool, details: bool) ->
     except (Unavailable, WrongRequest) as error:
         view, note = None, f"the market says nothing: {error}"
     on_chain = progress.state is not JobState.UNKNOWN
-    state = progress.name if on_chain or view is None else view.state
+    # Of a job that the chain does not know, the market can tell no more than that it has the order.
+    state = "Signed" if view is not None and not on_chain else progress.name
     note = view.note if view is not None else note
     result = (
         str(Cid.from_bytes(b"\x12\x20" + progress.terms.result))
@@ -222,10 +223,10 @@ def _status(submitter: "Submitter", job: JobId, as_json: bool, details: bool) ->
                 "history": history,
             }
         )
-    say(f"{job if details else job[:12]}  {state:<10} {plain(note)}")
+    say(f"{job if details else job[:12]}  {state:<10} {safe_line(note)}")
     if details:
         for line in view.history if view else ():
-            say(f"  {utc(Timestamp(line.at))}  {line.event:<12} {plain(line.text)}")
+            say(f"  {utc(Timestamp(line.at))}  {safe_line(line.event):<12} {safe_line(line.text)}")
         if result:
             say(f"  result {result}")
     return None
@@ -244,7 +245,7 @@ def logs(job: str, follow: bool, as_json: bool) -> None:
         if as_json:
             emit(chunk.model_dump(mode="json"))
         elif chunk.data:
-            click.echo(plain(chunk.data.decode(errors="replace")), nl=False)
+            click.echo(safe_lines(chunk.data.decode(errors="replace")), nl=False)
         closed = submitter.chain.state(found)[0] is JobState.CLOSED
         if chunk.end or (not chunk.data and (not follow or closed)):
             return

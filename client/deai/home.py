@@ -2,14 +2,17 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from deai.cid import Cid
 from deai.errors import BadField
-from deai.job import JobId
+from deai.job import Address, JobId
 from deai.wire import Order
+
+_FULL_ID = re.compile(r"0x[0-9a-f]{64}")
 
 
 class Home:
@@ -43,7 +46,7 @@ class Home:
 
     def find(self, prefix: str) -> JobId:
         """The order whose id starts with `prefix` (at least 6 hex digits). A full id need not be known here. Raises BadField."""
-        if len(prefix) == 66 and prefix.startswith("0x"):
+        if _FULL_ID.fullmatch(prefix.lower()):
             return JobId(prefix.lower())
         found = [job for job in self.orders() if len(prefix) >= 8 and job.startswith(prefix.lower())]
         if len(found) != 1:
@@ -51,6 +54,21 @@ class Home:
                 "job", prefix, "is neither a job's full id nor the start of exactly one order signed here"
             )
         return found[0]
+
+    def remember_result(self, job: JobId, provider: Address, result: Cid) -> None:
+        """Notes whose result was fetched, so that an approval can mean that one and no other."""
+        _write(self.folder / "results" / f"{job}.json", json.dumps([provider, str(result)]))
+
+    def seen_result(self, job: JobId) -> tuple[Address, Cid] | None:
+        """The provider and the CID of the result that was fetched last, or None."""
+        path = self.folder / "results" / f"{job}.json"
+        if not path.exists():
+            return None
+        try:
+            provider, result = json.loads(path.read_text())
+            return Address(provider), Cid.parse(result)
+        except (ValueError, TypeError) as error:
+            raise BadField("results", str(path), "is not a note of a fetched result") from error
 
     def name_image(self, name: str, cid: Cid) -> None:
         """Remembers that `--docker-image NAME` means the image archive `cid`."""

@@ -14,6 +14,7 @@ from deai.profiles import nearest
 from deai.spec import bad_field
 
 _DURATION = re.compile(r"(\d+)\s*([smhd]?)", re.IGNORECASE)
+MAX_SECONDS = 366 * 86_400
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
@@ -22,7 +23,10 @@ def seconds(text: str, field: str) -> int:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise BadField(field, text, "is a duration such as 90s, 30m or 2h")
-    return int(match[1]) * _SECONDS[match[2].lower()]
+    found = int(match[1]) * _SECONDS[match[2].lower()]
+    if found > MAX_SECONDS:
+        raise BadField(field, text, f"is more than {MAX_SECONDS // 86_400} days")
+    return found
 
 
 def _text(value: object) -> object:

@@ -54,12 +54,10 @@ def listing(folder: Path) -> list[tuple[str, Address]]:
 def unlock(path: Path, password: str) -> LocalAccount:
     """Opens a keystore file. Raises KeyUnusable for a file that is missing, is not a keystore, or does not open."""
     try:
-        text = path.read_text()
+        account: LocalAccount = Account.from_key(Account.decrypt(path.read_text(), password))
     except OSError as error:
         raise KeyUnusable(f"key {path}: {error.strerror}; make one with `deai keys new`") from error
-    try:
-        account: LocalAccount = Account.from_key(Account.decrypt(text, password))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
         raise KeyUnusable(
             f"key {path}: does not open with this password, or is not a keystore file"
         ) from error

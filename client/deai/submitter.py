@@ -21,7 +21,7 @@ from deai.chain import Chain, JobAwarded, JobClosed, JobDelivered, Receipt
 from deai.cid import Cid, Codec
 from deai.clock import chain_now
 from deai.deployment import Deployment, Token
-from deai.errors import BadContent, BadField, BadSignature, ContentMissing, WrongState
+from deai.errors import BadContent, BadField, BadSignature, ContentMissing, DeaiError, WrongState
 from deai.home import Home
 from deai.job import ZERO_DIGEST, Address, Job, JobId, JobState, Outcome, Payout, Terms, Timestamp, Wei
 from deai.job_file import JobFile, seconds
@@ -30,11 +30,13 @@ from deai.result import EXIT_NAME, LOG_NAME, ExitRecord, reserved
 from deai.signing import check_ask, job_id, sign_job
 from deai.spec import Spec
 from deai.store import Block, Store
-from deai.unixfs import Limits
+from deai.unixfs import Fetched, Limits
 from deai.wire import JobJson, JobView, Order
 
 DELIVER_MARGIN_SECONDS = 900
 """Added to a job's own time: for starting, collecting and publishing."""
+MIN_SECONDS = 60
+"""Shorter windows could be decided by a block's time, which may be off by some seconds."""
 MAX_EXIT_BYTES = 1 << 20
 MATCHER_SECONDS = 30
 """How long the market alone may award; afterwards the provider may do it itself."""
@@ -127,19 +129,27 @@ class Submitter:
                 token.show(cap),
                 f"is above your balance in the escrow, {token.show(balance)}; first: deai deposit {token.symbol} {lacking}",
             )
-        offer, quote, reason = self._cheapest(spec, token, cap)
         now = chain_now(self.chain)
+        bond = token.amount(file.bond, "bond")
+        award_within = seconds(file.award_within, "award_within")
+        window = seconds(file.window, "window")
+        for field, given, least in (("award_within", award_within, 1), ("window", window, 0)):
+            if (given < MIN_SECONDS and given != 0) or given < least:
+                raise BadField(
+                    field, f"{given} s", f"is shorter than {MIN_SECONDS} s: block times are not that exact"
+                )
+        offer, quote, reason = self._cheapest(spec, token, cap, bond, now)
         job = Job(
             submitter=self.address,
             token=token.address,
             price_start=quote or Wei(0),
             price_cap=cap,
-            bond=token.amount(file.bond, "bond"),
+            bond=bond,
             matcher=self.market.info().matcher,
             open_at=Timestamp(now + MATCHER_SECONDS),
-            award_by=Timestamp(now + MATCHER_SECONDS + seconds(file.award_within, "award_within")),
+            award_by=Timestamp(now + MATCHER_SECONDS + award_within),
             deliver_seconds=spec.max_seconds + DELIVER_MARGIN_SECONDS,
-            challenge_seconds=seconds(file.window, "window"),
+            challenge_seconds=window,
             spec=spec.cid().digest,
             salt=secrets.token_bytes(32),
         )
@@ -169,7 +179,14 @@ class Submitter:
         )
         job = job_id(draft.job, self.deployment.domain)
         self.home.save_order(job, order)
-        self.market.submit(order)
+        try:
+            self.market.submit(order)
+        except DeaiError as error:
+            # The market may have taken it and only its answer be lost: a second draft would be a second job.
+            error.add_note(
+                f"the order is signed and kept: `deai submit again {job}` sends it, `deai cancel {job}` ends it"
+            )
+            raise
         return job
 
     def resubmit(self, job: JobId) -> None:
@@ -222,18 +239,30 @@ class Submitter:
         terms = self._terms(job)
         if terms.result == ZERO_DIGEST:
             raise WrongState(job, JobState.AWARDED)
-        if target.exists():
-            if not target.is_dir() or any(target.iterdir()):
-                raise BadField("output", str(target), "is not an empty folder")
-            target.rmdir()
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise BadField("output", str(target), "is not an empty folder")
         cid = Cid(Codec.DAG_PB, terms.result)
         record = self._exit_record(cid)
-        fetched = unixfs.fetch(self.store, cid, target, limits or Limits())
+        try:
+            fetched = self._fetch(cid, target, limits or Limits())
+        except OSError as error:
+            raise BadField("output", str(target), f"cannot be written: {error.strerror}") from error
+        self.home.remember_result(job, terms.provider, cid)
         return Result(cid=cid, folder=target, exit_record=record, bytes=fetched.bytes, files=fetched.files)
 
     def approve(self, job: JobId) -> Receipt:
-        """Pays the provider now. Binds the job, the provider and the result: after a reorg to another result it reverts."""
-        return self.chain.approve(self.account, job, self._terms(job))
+        """Pays the provider now, for the result that was fetched: if a reorg has put another into its place, this is refused, and the
+        transaction reverts when the reorg comes later. A result that was never fetched is approved as the chain has it.
+
+        Raises BadField for another result than the one that was fetched, WrongState.
+        """
+        terms = self._terms(job)
+        now, seen = (terms.provider, Cid(Codec.DAG_PB, terms.result)), self.home.seen_result(job)
+        if seen is not None and seen != now:
+            raise BadField(
+                "result", str(now[1]), f"is not the one you fetched, {seen[1]} of {seen[0]}; fetch it again"
+            )
+        return self.chain.approve(self.account, job, terms)
 
     def settle(self, job: JobId) -> Receipt:
         """Pays the provider after the window. Anyone may."""
@@ -248,6 +277,17 @@ class Submitter:
         if progress.terms is None:
             raise WrongState(job, progress.state)
         return progress.terms
+
+    def _fetch(self, cid: Cid, target: Path, limits: Limits) -> Fetched:
+        if not target.exists():
+            return unixfs.fetch(self.store, cid, target, limits)
+        # A folder that is there, and empty, may be somebody's current one: it stays, and gets what was fetched beside it.
+        partial = target / f".{secrets.token_hex(8)}"
+        fetched = unixfs.fetch(self.store, cid, partial, limits)
+        for each in partial.iterdir():
+            each.rename(target / each.name)
+        partial.rmdir()
+        return fetched
 
     def _exit_record(self, result: Cid) -> ExitRecord | None:
         try:
@@ -309,7 +349,9 @@ class Submitter:
             ) from error
         return {"cid": str(self._input("docker_image", text))}
 
-    def _cheapest(self, spec: Spec, token: Token, cap: Wei) -> tuple[Ask | None, Wei | None, str]:
+    def _cheapest(
+        self, spec: Spec, token: Token, cap: Wei, bond: Wei, now: Timestamp
+    ) -> tuple[Ask | None, Wei | None, str]:
         best: tuple[Wei, Ask] | None = None
         reason = "no provider offers anything for this token"
         for signed in self.market.asks():
@@ -318,6 +360,8 @@ class Submitter:
                 check_ask(ask, signed.signature)
             except (ValueError, BadSignature):
                 continue  # the market's mistake; an offer nobody signed is none
+            if ask.provider == self.address or ask.expires_at <= now:
+                continue
             prices = ask.prices.get(token.address)
             if prices is None or (ask.chain_id, ask.contract) != (
                 self.deployment.chain_id,
@@ -330,6 +374,8 @@ class Submitter:
                 reason = lacking
             elif quote > cap:
                 reason = f"the cheapest fitting offer asks {token.show(quote)}, more than the cap"
+            elif bond > ask.max_bond.get(token.address, 0):
+                reason = f"no fitting offer locks a bond of {token.show(bond)}"
             elif best is None or quote < best[0]:
                 best = quote, ask
         return (best[1], best[0], "") if best else (None, None, reason)

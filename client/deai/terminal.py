@@ -37,13 +37,16 @@ def errors(as_json: bool) -> Iterator[None]:
     try:
         yield
     except DeaiError as error:
-        name, detail = type(error).__name__, " ".join(str(error).split())
+        name, detail = type(error).__name__, safe_line(" ".join(str(error).split()))
+        notes = getattr(error, "__notes__", [])
         if as_json:
-            emit({"error": name, "detail": detail})
-        click.echo(f"error: {detail}", err=True)
+            emit({"error": name, "detail": detail, "notes": notes})
+        for text in (f"error: {detail}", *notes):
+            click.echo(text, err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped: nothing was done", err=True)
+        sys.exit(130 if sys.stdin.isatty() else WrongRequest.exit_code)
 
 
 def command(group: click.Group, *args: Any, **kwargs: Any) -> Callable[[Callable[..., None]], click.Command]:
@@ -110,6 +113,11 @@ def open_job(job: str) -> tuple["Submitter", JobId]:
     return submitter, submitter.home.find(job)
 
 
-def plain(text: str) -> str:
-    """Text of strangers, so that it cannot drive the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+def safe_line(text: str) -> str:
+    """Text of strangers on one line: it cannot drive the terminal, nor look like a line of ours."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def safe_lines(text: str) -> str:
+    """The same, but line breaks and tabs stay."""
+    return "".join(c if c in "\n\t" else safe_line(c) for c in text)

@@ -3,7 +3,8 @@
 import threading
 import time
 from collections import defaultdict
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from eth_account.signers.local import LocalAccount
@@ -36,6 +37,9 @@ _ERC20 = Codec(
         )
     ]
 )
+
+
+T = TypeVar("T")
 
 
 class _Refused(Exception):
@@ -77,7 +81,7 @@ class Web3Chain:
         )
         self._codec = Codec(artifact("JobMarket").abi)
         self._deployment = deployment
-        found = int(self._ask("eth_chainId"), 16)
+        found = self._number("eth_chainId")
         if found != deployment.chain_id:
             rule = f"the node at {self._shown} is on this chain, the deployment on {deployment.chain_id}"
             raise errors.BadField("chain_id", found, rule)
@@ -96,14 +100,15 @@ class Web3Chain:
     # The chain itself.
 
     def head(self) -> Block:
-        return _block(self._ask("eth_getBlockByNumber", "latest", False))
+        return self._read(_block, "eth_getBlockByNumber", "latest", False)
 
     def block(self, number: int) -> Block | None:
-        found = self._ask("eth_getBlockByNumber", hex(number), False)
-        return None if found is None else _block(found)
+        return self._read(
+            lambda found: None if found is None else _block(found), "eth_getBlockByNumber", hex(number), False
+        )
 
     def events(self, first: int, last: int, job: JobId | None = None) -> list[Event]:
-        last = min(last, int(self._ask("eth_blockNumber"), 16))
+        last = min(last, self._number("eth_blockNumber"))
         return self._events(first, last, [self._codec.job_topics, job] if job else [])
 
     def _events(self, first: int, last: int, topics: list[Any]) -> list[Event]:
@@ -128,7 +133,7 @@ class Web3Chain:
         return Wei(self._token_view(token, "balanceOf", account))
 
     def gas_balance(self, account: Address) -> Wei:
-        return Wei(int(self._ask("eth_getBalance", account, "latest"), 16))
+        return Wei(self._number("eth_getBalance", account, "latest"))
 
     def burned(self, token: Address) -> Wei:
         return Wei(self._view("burned", token)[0])
@@ -194,9 +199,11 @@ class Web3Chain:
         """The receipt. What would revert is refused by the estimate, before anything is sent."""
         call = {"from": signer.address, "to": to, "data": data}
         # Pending: the clock of the next block, not of the last one, decides about times.
-        gas = int(self._ask("eth_estimateGas", call, "pending"), 16)
-        base_fee = int(self._ask("eth_getBlockByNumber", "latest", False)["baseFeePerGas"], 16)
-        tip = int(self._ask("eth_maxPriorityFeePerGas"), 16)
+        gas = self._number("eth_estimateGas", call, "pending")
+        base_fee = self._read(
+            lambda found: int(found["baseFeePerGas"], 16), "eth_getBlockByNumber", "latest", False
+        )
+        tip = self._number("eth_maxPriorityFeePerGas")
         nonces = _nonces[self._rpc, signer.address]
         tx = self._submit(
             signer,
@@ -227,7 +234,7 @@ class Web3Chain:
             count = nonces.under_way > 0
             for _ in range(_NONCE_TRIES):
                 if not count:
-                    nonces.next = int(self._ask("eth_getTransactionCount", signer.address, "pending"), 16)
+                    nonces.next = self._number("eth_getTransactionCount", signer.address, "pending")
                 signed = signer.sign_transaction(transaction | {"nonce": nonces.next})
                 try:
                     self._answer("eth_sendRawTransaction", "0x" + signed.raw_transaction.hex())
@@ -263,7 +270,7 @@ class Web3Chain:
 
     def _view(self, verb: str, *values: object) -> tuple[Any, ...]:
         call = {"to": self.contract, "data": self._codec.call(verb, *values)}
-        return self._codec.answer(verb, self._ask("eth_call", call, "latest"))
+        return self._read(lambda found: self._codec.answer(verb, found), "eth_call", call, "latest")
 
     def _token_view(self, token: Address, verb: str, *values: object) -> int:
         found = self._ask("eth_call", {"to": token, "data": _ERC20.call(verb, *values)}, "latest")
@@ -292,9 +299,25 @@ class Web3Chain:
         except (OSError, ValueError) as error:  # the network's errors are OSErrors; ValueError: not JSON
             why = f"the chain's node at {self._shown} does not answer ({type(error).__name__})"
             raise errors.ChainUnavailable(why) from error
-        if "error" in answer:
-            raise _Refused(answer["error"])
-        return answer["result"]
+        match answer:
+            case {"error": refusal}:
+                raise _Refused(refusal)
+            case {"result": result}:
+                return result
+        raise errors.ChainUnavailable(f"what answers at {self._shown} is not a chain's node")
+
+    def _read(self, parse: Callable[[Any], T], method: str, *params: Any) -> T:
+        """What `parse` makes of the node's result."""
+        result = self._ask(method, *params)
+        try:
+            return parse(result)
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise errors.ChainUnavailable(
+                f"what answers at {self._shown} is not a chain's node: its {method} makes no sense"
+            ) from error
+
+    def _number(self, method: str, *params: Any) -> int:
+        return self._read(lambda found: int(found, 16), method, *params)
 
     def _unavailable(self, method: str, refused: _Refused) -> errors.ChainUnavailable:
         return errors.ChainUnavailable(f"the chain's node at {self._shown} refused {method}: {refused}")

@@ -14,6 +14,7 @@ from deai import errors
 from deai.chain import Receipt
 from deai.job import Action, Address, JobState, Wei
 from deai.localnet import free_port
+from deai.testing import MemoryChain
 from deai.web3_chain import Web3Chain
 from tests.adapters.chain_fixtures import AnvilGround
 from tests.lives import CAST, Life
@@ -36,6 +37,36 @@ def test_a_dead_node_is_named_without_what_may_be_secret_in_its_address(anvil_gr
 
     assert "password" not in str(refused.value)
     assert "key" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"{}",
+        b"[]",
+        b"<html>",
+        b'{"jsonrpc": "2.0", "id": 1, "result": null}',
+        b'{"jsonrpc": "2.0", "id": 1, "result": {}}',
+        b'{"jsonrpc": "2.0", "id": 1, "result": "0x"}',
+    ],
+)
+def test_what_answers_and_is_no_node_is_unavailable(answer: bytes) -> None:
+    class Odd(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Odd) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(errors.ChainUnavailable, match=f"127.0.0.1:{server.server_port}"):
+            Web3Chain(f"http://127.0.0.1:{server.server_port}", MemoryChain().deployment())
+        server.shutdown()
 
 
 def test_what_is_no_address_of_a_node_is_refused(anvil_ground: AnvilGround) -> None:

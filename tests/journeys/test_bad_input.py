@@ -112,10 +112,13 @@ def test_flags_override_the_job_file(quick: Cli, flags: dict[str, str], tmp_path
     quick.json("cancel", submitted["job"])
 
 
-def test_no_at_the_question_signs_nothing(quick: Cli, submitter: Submitter, flags: dict[str, str]) -> None:
+@pytest.mark.parametrize("answer", ["n\n", ""], ids=["no", "end of input"])
+def test_no_at_the_question_signs_nothing(
+    quick: Cli, submitter: Submitter, flags: dict[str, str], answer: str
+) -> None:
     before = submitter.home.orders()
 
-    done = quick.run("submit", "job", *[word for pair in flags.items() for word in pair], stdin="n\n")
+    done = quick.run("submit", "job", *[word for pair in flags.items() for word in pair], stdin=answer)
 
     assert done.returncode == WRONG
     assert "Proceed? [Y/n]" in done.stdout

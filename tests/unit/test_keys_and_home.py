@@ -49,6 +49,15 @@ def test_a_file_that_is_no_keystore_is_named(tmp_path: Path, text: str) -> None:
         keys.listing(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "data", [b"\xff\xfe\x00", b'{"version": 9, "crypto": {}}', b'{"version": 1, "crypto": {}}']
+)
+def test_a_keystore_of_an_odd_kind_does_not_open(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "odd.json").write_bytes(data)
+    with pytest.raises(KeyUnusable, match=r"odd\.json"):
+        keys.unlock(tmp_path / "odd.json", "secret")
+
+
 def test_a_missing_key_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(KeyUnusable, match="deai keys new"):
         keys.unlock(tmp_path / "none.json", "secret")
@@ -76,7 +85,7 @@ def test_an_order_is_found_by_the_start_of_its_id_if_that_is_one_order_only(tmp_
         (tmp_path / "orders" / f"{each}.json").write_text("{}")
     assert home.find("0xefefef") == ids[2]
     assert home.find("0x" + "12" * 32) == "0x" + "12" * 32
-    for prefix in ("0xababab", "0xef", "0x000000", ""):
+    for prefix in ("0xababab", "0xef", "0x000000", "", "0x" + "zz" * 32):
         with pytest.raises(BadField):
             home.find(prefix)
     with pytest.raises(BadField, match="not a copy of an order"):
