@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
+from sqlmodel import Session
 
 from deai.chain import Chain
 from deai.clock import ChainClock
 from deai.deployment import Deployment
 from deai.errors import BadField
-from deai.job import Address, JobId, JobState, Wei
+from deai.job import Address, JobId, JobState, Timestamp, Wei
 from deai.store import Store
 from deai.wire import Health, HistoryLine, JobView, MarketInfo, Matches, Observation
 from deai_market import queries, views
@@ -165,30 +166,42 @@ class Market:
             return views.matches(queries.waiting_matches(session, provider, after), after)
 
     def observe(self, job: JobId, provider: Address, observation: Observation) -> None:
-        """Keeps what a provider says of its run; `Staging` holds its match, `Declined` ends it. Raises Forbidden, TooMany."""
+        """Keeps what a provider says of its run; `Staging` holds its match, `Declined` ends it. Raises Forbidden, TooMany: the match is
+        held or ended even then."""
         self.check_provider(job, provider, matched=observation.event in ("Staging", "Declined"))
         now = self.clock.now()
         with self._database.write() as session:
-            seen = queries.observations(session, job)
-            said = (provider, observation.event, observation.text)
-            if said not in {(row.provider, row.event, row.text) for row in seen}:
-                if len(seen) >= self.rules.observations:
-                    raise TooMany(f"{job} has {len(seen)} observations already, which is the limit")
-                row = ObservationRow(
-                    job=job, provider=provider, at=now, event=observation.event, text=observation.text
+            touched = self._hold_or_drop(session, job, provider, observation, now)
+            seen = queries.observations(session, job, provider)
+            is_new = (observation.event, observation.text) not in {(row.event, row.text) for row in seen}
+            is_full = is_new and len(seen) >= self.rules.observations
+            if is_new and not is_full:
+                session.add(
+                    ObservationRow(
+                        job=job, provider=provider, at=now, event=observation.event, text=observation.text
+                    )
                 )
-                session.add(row)
-            match = queries.live_match(session, job)
-            if match is None or match.provider != provider or match.step != MatchStep.WAITING:
-                return
-            if observation.event == "Declined":
-                match.step, match.dropped_at = MatchStep.DROPPED, now
-                match.reason = f"declined: {observation.text}"
-            else:
-                longest = match.made_at + self.rules.staging_seconds
-                match.until = max(match.until, min(longest, now + self.rules.match_seconds))
-            session.add(match)
-        self._wake_matcher.set()
+        if touched:
+            self._wake_matcher.set()
+        if is_full:
+            raise TooMany(
+                f"{provider} has made {len(seen)} observations of {job} already, which is the limit"
+            )
+
+    def _hold_or_drop(
+        self, session: Session, job: JobId, provider: Address, observation: Observation, now: Timestamp
+    ) -> bool:
+        match = queries.live_match(session, job)
+        if match is None or match.provider != provider or match.step != MatchStep.WAITING:
+            return False
+        if observation.event == "Declined":
+            match.step, match.dropped_at = MatchStep.DROPPED, now
+            match.reason = f"declined: {observation.text}"
+        else:
+            longest = match.made_at + self.rules.staging_seconds
+            match.until = max(match.until, min(longest, now + self.rules.match_seconds))
+        session.add(match)
+        return True
 
     def check_provider(self, job: JobId, account: Address, *, matched: bool = False) -> None:
         """Raises Forbidden unless `account` was awarded the job, or, where `matched` will do, is matched with it."""

@@ -20,6 +20,8 @@ from deai_market.tables import MatchRow, MatchStep, OrderRow
 
 _log = logging.getLogger(__name__)
 
+_DEPOSIT_SECONDS = 5.0
+"""How old a provider's balance may be that a match relies on; its bid relies on a new one."""
 _ROUND_SECONDS = 1.0
 """Rounds come at least this often: ramps rise, matches and asks run out."""
 
@@ -41,6 +43,7 @@ class Matcher:
     ) -> None:
         self._database, self._book, self._chain, self._clock = database, book, chain, clock
         self._bells, self._rules, self._account, self._show = bells, rules, account, show
+        self._seen_deposits: dict[tuple[Address, Address], tuple[float, Wei]] = {}
 
     def run(self, stop: threading.Event, wake: threading.Event) -> None:
         """Rounds until `stop`; at once when woken."""
@@ -74,6 +77,7 @@ class Matcher:
             asks,
             taken=taken,
             balances=self._balances(free, [row for row in orders if row.id in matched]),
+            deposits=self._deposits(free, asks, live),
             skipped={(JobId(job), Address(provider)) for job, provider in skipped},
             now=now,
             matcher=self._account,
@@ -129,3 +133,31 @@ class Matcher:
             if purse in balances:
                 balances[purse] = Wei(balances[purse] - int(row.price_cap))
         return balances
+
+    def _deposits(
+        self, free: list[OrderRow], asks: list[Ask], live: list[MatchRow]
+    ) -> dict[tuple[Address, Address], Wei]:
+        """What providers have in the escrow of the tokens in which free orders want bonds, net of the bonds of their live matches."""
+        least: dict[Address, Wei] = {}
+        for job in (self._book.live(row).job for row in free):
+            if job.bond:
+                least[job.token] = min(job.bond, least.get(job.token, job.bond))
+        now, seen = time.monotonic(), dict[tuple[Address, Address], tuple[float, Wei]]()
+        for ask in asks:
+            for token, bond in least.items():
+                # Others are never asked for their bond.
+                if token in ask.prices and ask.max_bond.get(token, 0) >= bond:
+                    purse = (token, Address(ask.provider))
+                    known = self._seen_deposits.get(purse)
+                    is_fresh = known is not None and now - known[0] < _DEPOSIT_SECONDS
+                    seen[purse] = known if is_fresh and known else (now, self._chain.balance(*purse))
+        self._seen_deposits = seen
+        deposits = {purse: balance for purse, (_, balance) in seen.items()}
+        with self._database.read() as session:
+            promised = [
+                (session.get(OrderRow, row.job), row.provider) for row in live if row.step != MatchStep.SENT
+            ]
+        for order, provider in promised:
+            if order is not None and (purse := (Address(order.token), Address(provider))) in deposits:
+                deposits[purse] = Wei(deposits[purse] - self._book.live(order).job.bond)
+        return deposits

@@ -58,9 +58,10 @@ class _Hurdle(IntEnum):
     HARDWARE = 2
     BOND = 3
     CAP = 4
-    SKIPPED = 5
-    BUSY = 6
-    RAMP = 7
+    DEPOSIT = 5
+    SKIPPED = 6
+    BUSY = 7
+    RAMP = 8
 
 
 _UNPRICED = Wei(0)
@@ -79,6 +80,7 @@ def match(
     *,
     taken: Iterable[Taken],
     balances: Mapping[tuple[Address, Address], Wei],
+    deposits: Mapping[tuple[Address, Address], Wei],
     skipped: Collection[tuple[JobId, Address]],
     now: Timestamp,
     matcher: Address,
@@ -87,14 +89,15 @@ def match(
     """Matches `jobs` with `asks` at `now`, as the market whose awards `matcher` sends.
 
     `taken` is what asks have promised already; `balances` is what a submitter has free of a token, by (token, submitter), net of the jobs
-    that wait for their award; `skipped` are pairs of job and provider not to try now; `show` spells an amount of a token.
+    that wait for their award; `deposits` is the same of providers, net of the bonds they promised; `skipped` are pairs of job and
+    provider not to try now; `show` spells an amount of a token.
     """
     offers = [ask for ask in asks if ask.expires_at > now]
     free: dict[str, Capacity] = {ask.provider: ask.capacity for ask in offers}
     for each in taken:
         if each.provider in free:
             free[each.provider] = without(free[each.provider], each.resources)
-    funds = dict(balances)
+    funds, bonds = dict(balances), dict(deposits)
     matches: list[Suggestion] = []
     reasons: dict[JobId, str] = {}
 
@@ -109,7 +112,17 @@ def match(
             continue
         # Reserved whether matched or not: one balance never makes providers stage for two jobs.
         funds[purse] = Wei(funds[purse] - job.price_cap)
-        found = [_try(open_job, ask, free[ask.provider], skipped, now) for ask in offers]
+        found = [
+            _try(
+                open_job,
+                ask,
+                free=free[ask.provider],
+                deposit=bonds.get((job.token, Address(ask.provider)), Wei(0)),
+                skipped=skipped,
+                now=now,
+            )
+            for ask in offers
+        ]
         fitting = [each for each in found if isinstance(each, Suggestion)]
         if not fitting:
             reasons[open_job.id] = _reason(
@@ -119,6 +132,8 @@ def match(
         issued: dict[str, int] = {ask.provider: ask.issued_at for ask in offers}
         best = min(fitting, key=lambda each: (each.price, issued[each.provider], each.provider))
         free[best.provider] = without(free[best.provider], open_job.resources)
+        if job.bond:
+            bonds[job.token, best.provider] = Wei(bonds[job.token, best.provider] - job.bond)
         matches.append(best)
     return Matching(tuple(matches), reasons)
 
@@ -143,7 +158,13 @@ def _closed(job: Job, now: Timestamp, matcher: Address) -> str | None:
 
 
 def _try(
-    open_job: OpenJob, ask: Ask, free: Capacity, skipped: Collection[tuple[JobId, Address]], now: Timestamp
+    open_job: OpenJob,
+    ask: Ask,
+    *,
+    free: Capacity,
+    deposit: Wei,
+    skipped: Collection[tuple[JobId, Address]],
+    now: Timestamp,
 ) -> Suggestion | _Miss:
     job, provider = open_job.job, Address(ask.provider)
     if provider == job.submitter:
@@ -158,6 +179,8 @@ def _try(
     price = quote(prices, open_job.resources, open_job.max_seconds)
     if reached(job, price) is None:
         return _Miss(_Hurdle.CAP, ask, price)
+    if job.bond > max(0, deposit):
+        return _Miss(_Hurdle.DEPOSIT, ask, price)
     if (open_job.id, provider) in skipped:
         return _Miss(_Hurdle.SKIPPED, ask, price)
     if fits(open_job.resources, free) is not None:
@@ -188,6 +211,9 @@ def _reason(
         case _Hurdle.CAP:
             cheapest = show(job.token, min(miss.price for miss in there))
             return f"the cheapest fitting ask costs {cheapest}, which the ramp up to {show(job.token, job.price_cap)} never reaches"
+        case _Hurdle.DEPOSIT:
+            cheapest_ask = min(there, key=lambda miss: (miss.price, miss.ask.provider)).ask
+            return f"{cheapest_ask.provider}, the cheapest that fits, has not deposited the bond of {show(job.token, job.bond)}"
         case _Hurdle.SKIPPED:
             return "every fitting provider let it go; they are asked again in a while"
         case _Hurdle.BUSY:

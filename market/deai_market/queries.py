@@ -209,11 +209,12 @@ def _since(order: OrderRow | None, chain_job: ChainJobRow | None) -> int:
     return order.received if order else chain_job.since * 1_000 if chain_job else 0
 
 
-def observations(session: Session, job: JobId) -> Sequence[ObservationRow]:
-    """What was observed of the job."""
-    return session.exec(
-        select(ObservationRow).where(ObservationRow.job == job).order_by(col(ObservationRow.number))
-    ).all()
+def observations(session: Session, job: JobId, provider: Address | None = None) -> Sequence[ObservationRow]:
+    """What was observed of the job; by that provider where given."""
+    query = select(ObservationRow).where(ObservationRow.job == job)
+    if provider is not None:
+        query = query.where(ObservationRow.provider == provider)
+    return session.exec(query.order_by(col(ObservationRow.number))).all()
 
 
 # Logs.

@@ -28,7 +28,7 @@ class Rules:
     log_bytes: int = 16 << 20
     """How much log is kept of one job."""
     observations: int = 64
-    """How many observations are kept of one job."""
+    """How many observations are kept of one job by one provider."""
     body_bytes: int = 4 << 20
     """The largest body of a request."""
 

@@ -31,7 +31,7 @@ from deai.store import Block
 from deai.wire import Authorization, JobView, LogChunk, Matches, Observation, Order
 from deai_market.app import serving
 from deai_market.settings import Rules
-from tests.market_world import COIN, DAI, NOW, RULES, World, spec
+from tests.market_world import COIN, DAI, NOW, RULES, World, account, spec
 
 T = TypeVar("T")
 
@@ -493,6 +493,46 @@ def test_observations_are_capped(world: World) -> None:
             api.observe(world.provider, job, Observation(event="Running", text=text))
         with pytest.raises(WrongRequest, match="which is the limit"):
             api.observe(world.provider, job, Observation(event="Running", text="c"))
+
+
+def test_a_provider_that_fills_its_share_of_observations_takes_nothing_from_the_next(world: World) -> None:
+    rules = Rules(poll_seconds=0.02, match_seconds=30, observations=2)
+    with world.served(rules) as api:
+        api.ask(world.ask())
+        api.submit(world.order())
+        (match,) = api.matches(Address(world.provider.address), 0, 10).matches
+        for text in ("a", "b"):
+            api.observe(world.provider, match.id, Observation(event="Staging", text=text))
+        world.chain.advance(20)
+        # What it says is not kept any more, what it does counts.
+        with pytest.raises(WrongRequest, match="which is the limit"):
+            api.observe(world.provider, match.id, Observation(event="Staging", text="c"))
+        world.chain.advance(20)
+        time.sleep(1.2)
+        assert api.matches(Address(world.provider.address)).matches
+        api.ask(world.ask(world.other))
+        with pytest.raises(WrongRequest, match="which is the limit"):
+            api.observe(world.provider, match.id, Observation(event="Declined", text="no"))
+
+        assert api.matches(Address(world.other.address), 0, 10).matches
+        for text in ("a", "b"):
+            api.observe(world.other, match.id, Observation(event="Staging", text=text))
+        assert [line.event for line in api.job(match.id).history] == ["Signed"] + ["Staging"] * 4
+
+
+def test_a_job_with_a_bond_is_not_offered_to_a_provider_without_a_deposit(
+    world: World, api: MarketApi
+) -> None:
+    empty = account(9)
+    api.ask(world.ask(empty, prices={DAI.address: Prices(job=0)}))
+    job = api.submit(world.order()).id
+    lacks = f"{empty.address}, the cheapest that fits, has not deposited the bond of 1 DAI"
+    eventually(lambda: api.job(job).note, lambda note: note == lacks)
+    assert api.matches(Address(empty.address)).matches == ()
+    api.ask(world.ask())
+    assert api.matches(Address(world.provider.address), 0, 10).matches[0].id == job
+    free = api.submit(world.order(bond=Wei(0))).id
+    eventually(lambda: api.job(free).note, lambda note: note.startswith(f"matched with {empty.address}"))
 
 
 def authorization(world: World, signer: LocalAccount, method: str, path: str, body: bytes, ahead: int) -> str:

@@ -17,6 +17,7 @@ DAI, GLM = Address("0x" + "aa" * 20), Address("0x" + "bb" * 20)
 MATCHER, SUBMITTER = Address("0x" + "01" * 20), Address("0x" + "02" * 20)
 PROVIDERS = [Address(f"0x{number:040x}") for number in range(16, 22)]
 RICH = {(DAI, SUBMITTER): Wei(10**9)}
+SOLVENT = {(token, provider): Wei(10**9) for token in (DAI, GLM) for provider in PROVIDERS}
 
 
 def open_job(
@@ -60,7 +61,13 @@ def ask(provider: Address = PROVIDERS[0], price: int = 50, **fields: Any) -> Ask
 
 
 def run(jobs: list[OpenJob], asks: list[Ask], now: int = NOW, **fields: Any) -> Matching:
-    values: dict[str, Any] = {"taken": [], "balances": RICH, "skipped": set(), "matcher": MATCHER}
+    values: dict[str, Any] = {
+        "taken": [],
+        "balances": RICH,
+        "deposits": SOLVENT,
+        "skipped": set(),
+        "matcher": MATCHER,
+    }
     return match(
         jobs, asks, now=Timestamp(now), show=lambda _, amount: f"{amount} DAI", **{**values, **fields}
     )
@@ -180,6 +187,25 @@ def test_one_balance_makes_providers_stage_for_no_more_jobs_than_it_covers() -> 
     )
 
 
+def test_a_provider_whose_deposit_does_not_cover_the_bond_is_passed_over() -> None:
+    job, asks = open_job(), [ask(PROVIDERS[0], 0), ask(PROVIDERS[1], 50)]
+    deposits = {(DAI, PROVIDERS[0]): Wei(9), (DAI, PROVIDERS[1]): Wei(10)}
+    assert run([job], asks, deposits=deposits).matches == (Suggestion(job.id, PROVIDERS[1], Wei(50)),)
+    assert (
+        reason(job, asks, deposits={(GLM, PROVIDERS[0]): Wei(10)})
+        == f"{PROVIDERS[0]}, the cheapest that fits, has not deposited the bond of 10 DAI"
+    )
+    assert run([open_job(bond=Wei(0))], asks, deposits={}).matches
+
+
+def test_one_deposit_is_not_promised_to_two_jobs() -> None:
+    jobs = [open_job(number) for number in (1, 2)]
+    matching = run(jobs, [ask()], deposits={(DAI, PROVIDERS[0]): Wei(19)})
+    assert [each.job for each in matching.matches] == [jobs[0].id]
+    assert "has not deposited the bond of 10 DAI" in matching.reasons[jobs[1].id]
+    assert len(run(jobs, [ask()], deposits={(DAI, PROVIDERS[0]): Wei(20)}).matches) == 2
+
+
 def test_a_provider_that_let_the_job_go_is_passed_over() -> None:
     job, both = open_job(), [ask(PROVIDERS[0], 40), ask(PROVIDERS[1], 50)]
     assert run([job], both, skipped={(job.id, PROVIDERS[0])}).matches[0].provider == PROVIDERS[1]
@@ -239,18 +265,20 @@ taken = st.lists(st.builds(Taken, st.sampled_from(PROVIDERS), resources), max_si
 balances = st.fixed_dictionaries(
     {(DAI, SUBMITTER): st.integers(0, 3_000), (DAI, PROVIDERS[0]): st.integers(0, 3_000)}
 )
+deposits = st.dictionaries(st.sampled_from([(DAI, each) for each in PROVIDERS]), st.integers(-5, 60))
 
 
 @settings(max_examples=200, deadline=None)
-@given(jobs, asks, taken, balances, st.integers(NOW, NOW + 60))
+@given(jobs, asks, taken, balances, deposits, st.integers(NOW, NOW + 60))
 def test_whatever_is_asked_nothing_is_given_twice_and_nobody_is_left_without_a_word(
     jobs: list[OpenJob],
     asks: list[Ask],
     taken: list[Taken],
     balances: dict[tuple[Address, Address], Wei],
+    deposits: dict[tuple[Address, Address], Wei],
     now: int,
 ) -> None:
-    matching = run(jobs, asks, now, taken=taken, balances=balances)
+    matching = run(jobs, asks, now, taken=taken, balances=balances, deposits=deposits)
     by_id, by_provider = {job.id: job for job in jobs}, {each.provider: each for each in asks}
 
     # Each job once: matched, or with a reason of one line.
@@ -264,6 +292,7 @@ def test_whatever_is_asked_nothing_is_given_twice_and_nobody_is_left_without_a_w
         if promised.provider in free:
             free[promised.provider] = without(free[promised.provider], promised.resources)
     spent: dict[Address, int] = {}
+    locked: dict[Address, int] = {}
     for each in matching.matches:
         job, offer = by_id[each.job], by_provider[each.provider]
         assert fits(job.resources, free[each.provider]) is None
@@ -275,11 +304,13 @@ def test_whatever_is_asked_nothing_is_given_twice_and_nobody_is_left_without_a_w
         assert now < job.job.award_by
         assert each.provider != job.job.submitter
         assert job.job.bond <= offer.max_bond[job.job.token]
+        locked[each.provider] = locked.get(each.provider, 0) + job.job.bond
         spent[job.job.submitter] = spent.get(job.job.submitter, 0) + job.job.price_cap
+    assert all(amount <= deposits.get((DAI, provider), 0) for provider, amount in locked.items() if amount)
     assert all(amount <= balances[DAI, submitter] for submitter, amount in spent.items())
 
     # The same in any order.
-    again = run(jobs[::-1], asks[::-1], now, taken=taken[::-1], balances=balances)
+    again = run(jobs[::-1], asks[::-1], now, taken=taken[::-1], balances=balances, deposits=deposits)
     assert (again.matches, again.reasons) == (matching.matches, matching.reasons)
 
 
