@@ -27,6 +27,7 @@ from deai.wire import (
     Problem,
     SignedAsk,
     SignedBid,
+    origin,
 )
 
 T = TypeVar("T")
@@ -162,6 +163,7 @@ class MarketApi:
     def _authorization(self, account: LocalAccount, request: httpx.Request, content: bytes) -> str:
         signed = Request(
             account=Address(account.address),
+            market=origin(str(request.url)),
             method=request.method,
             path=request.url.raw_path.decode(),
             body=hashlib.sha256(content).digest(),

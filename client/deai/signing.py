@@ -60,6 +60,7 @@ ASK_TYPE = {
 REQUEST_TYPE = {
     "Request": [
         {"name": "account", "type": "address"},
+        {"name": "market", "type": "string"},
         {"name": "method", "type": "string"},
         {"name": "path", "type": "string"},
         {"name": "body", "type": "bytes32"},
@@ -78,9 +79,11 @@ class Domain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """An HTTP request as its sender signs it. `body` is the sha2-256 digest of the request's body."""
+    """An HTTP request as its sender signs it. `market` is the origin it is for, as of `wire.origin`: no other market can use it.
+    `body` is the sha2-256 digest of the request's body."""
 
     account: Address
+    market: str
     method: str
     path: str
     body: bytes
@@ -188,6 +191,7 @@ def _ask_message(ask: Ask) -> SignableMessage:
 def _request_message(request: Request, domain: Domain) -> SignableMessage:
     values = {
         "account": request.account,
+        "market": request.market,
         "method": request.method,
         "path": request.path,
         "body": request.body,

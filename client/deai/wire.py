@@ -3,6 +3,7 @@
 import re
 from dataclasses import asdict, dataclass
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from eth_utils.address import to_checksum_address
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -17,6 +18,7 @@ MAX_AUTHORIZATION_SECONDS = 120
 MAX_WAIT_SECONDS = 20
 """The longest a market keeps a request waiting for news."""
 
+_PORTS = {"http": 80, "https": 443}
 _AUTHORIZATION = re.compile(r"deai (0x[0-9a-fA-F]{40}):([0-9]{1,12}):0x([0-9a-fA-F]{130})")
 
 
@@ -275,3 +277,16 @@ class Authorization:
 
     def __str__(self) -> str:
         return f"deai {self.account}:{self.expires_at}:0x{self.signature.hex()}"
+
+
+def origin(url: str) -> str:
+    """The market's name in signed requests: scheme, host and port of its URL, lower case, the port always there. Raises BadField."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _PORTS[parts.scheme]
+    except (ValueError, KeyError) as error:
+        raise BadField("market", url, "is not a URL of the form http(s)://host:port") from error
+    if not parts.hostname:
+        raise BadField("market", url, "names no host")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}:{port}"

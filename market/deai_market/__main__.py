@@ -27,7 +27,7 @@ def main() -> None:
     try:
         read = settings.load(Settings)
         market = _open(read)
-        with serving(market, read.host, read.port) as url:
+        with serving(market, read.host, read.port, read.origins) as url:
             _log.info("listening on %s", url)
             stop.wait()
     except DeaiError as error:

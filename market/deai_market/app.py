@@ -1,11 +1,12 @@
 """The market as a web application, and the server that carries it."""
 
 import contextlib
+import ipaddress
 import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
@@ -13,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from deai.errors import BadField, Bug, DeaiError
-from deai.wire import Problem
+from deai.wire import Problem, origin
 from deai_market.errors import problem, status
 from deai_market.limits import BodyLimit
 from deai_market.market import Market
@@ -24,11 +25,12 @@ _log = logging.getLogger(__name__)
 _CONNECTIONS = 2_000
 
 
-def app(market: Market) -> FastAPI:
-    """The application. Every refusal is a `wire.Problem`."""
+def app(market: Market, origins: Sequence[str]) -> FastAPI:
+    """The application, for requests signed for one of `origins`. Every refusal is a `wire.Problem`."""
     # No documentation pages: they would load scripts from elsewhere.
     application = FastAPI(title="deai market", docs_url=None, redoc_url=None)
     application.state.market = market
+    application.state.origins = tuple(origins)
     application.include_router(router)
     application.add_middleware(BodyLimit, most=market.rules.body_bytes)
     application.add_exception_handler(DeaiError, _refuse)
@@ -39,14 +41,17 @@ def app(market: Market) -> FastAPI:
 
 
 @contextlib.contextmanager
-def serving(market: Market, host: str, port: int) -> Iterator[str]:
-    """Starts the market and serves it while the block runs; gives its URL. Port 0 takes a free one.
+def serving(market: Market, host: str, port: int, origins: Sequence[str] = ()) -> Iterator[str]:
+    """Starts the market and serves it while the block runs; gives its URL. Port 0 takes a free one. Signed requests have to name one of
+    `origins`, the URLs that clients know the market by; without any, the address it listens on.
 
-    Raises BadField for an address that cannot be listened on, ChainUnavailable.
+    Raises BadField for an address that cannot be listened on and an origin that is no URL, ChainUnavailable.
     """
+    named = [origin(each) for each in origins]
     listener = _listener(host, port)
+    bound = listener.getsockname()[1]
     config = uvicorn.Config(
-        app(market),
+        app(market, named or _own_origins(host, bound)),
         access_log=False,
         log_config=None,
         lifespan="off",
@@ -63,7 +68,7 @@ def serving(market: Market, host: str, port: int) -> Iterator[str]:
             time.sleep(0.005)
         if not server.started:
             raise Bug("the web server did not start")
-        yield f"http://{host}:{listener.getsockname()[1]}"
+        yield _url(host, bound)
     finally:
         market.bells.close()
         server.should_exit = True
@@ -71,6 +76,20 @@ def serving(market: Market, host: str, port: int) -> Iterator[str]:
             thread.join()
         market.close()
         listener.close()
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _own_origins(host: str, port: int) -> list[str]:
+    """What clients call a market that listens there. Never what a request says of itself: that is its sender's word."""
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    names = [host, "localhost"] if is_loopback else [host]
+    return [origin(_url(name, port)) for name in names]
 
 
 def _listener(host: str, port: int) -> socket.socket:

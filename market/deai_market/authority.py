@@ -1,17 +1,27 @@
-"""Who sent a request: the account that signed its method, path, body and an expiry that is near."""
+"""Who sent a request: the account that signed its market, method, path, body and an expiry that is near."""
 
 import hashlib
+from collections.abc import Sequence
 
-from deai.errors import BadField
+from deai.errors import BadField, BadSignature
 from deai.job import Address
 from deai.signing import Domain, Request, check_request
 from deai.wire import MAX_AUTHORIZATION_SECONDS, Authorization
 from deai_market.errors import NotSigned
 
 
-def sender(header: str | None, method: str, path: str, body: bytes, domain: Domain, now: int) -> Address:
-    """The account that signed this request. `path` includes the query; `now` is in seconds since 1970, by this machine's clock: a
-    chain's may jump. Raises NotSigned, BadSignature."""
+def sender(
+    header: str | None,
+    method: str,
+    path: str,
+    body: bytes,
+    *,
+    origins: Sequence[str],
+    domain: Domain,
+    now: int,
+) -> Address:
+    """The account that signed this request for one of this market's `origins`. `path` includes the query; `now` is in seconds since 1970,
+    by this machine's clock: a chain's may jump. Raises NotSigned, BadSignature."""
     if header is None:
         raise NotSigned("the request has no Authorization header")
     try:
@@ -23,12 +33,21 @@ def sender(header: str | None, method: str, path: str, body: bytes, domain: Doma
             f"authorization: expires at {authorization.expires_at}, which must be ahead by at most"
             f" {MAX_AUTHORIZATION_SECONDS} s; it is {now}"
         )
-    request = Request(
-        account=authorization.account,
-        method=method,
-        path=path,
-        body=hashlib.sha256(body).digest(),
-        expires_at=authorization.expires_at,
+    digest = hashlib.sha256(body).digest()
+    for origin in origins:
+        request = Request(
+            account=authorization.account,
+            market=origin,
+            method=method,
+            path=path,
+            body=digest,
+            expires_at=authorization.expires_at,
+        )
+        try:
+            check_request(request, authorization.signature, domain)
+        except BadSignature:
+            continue
+        return authorization.account
+    raise BadSignature(
+        f"request: {authorization.account} did not sign this request, or not for this market, which is {' or '.join(origins)}"
     )
-    check_request(request, authorization.signature, domain)
-    return authorization.account

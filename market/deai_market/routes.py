@@ -45,8 +45,9 @@ async def _sender(request: Request) -> Address:
         request.method,
         path,
         await request.body(),
-        market.deployment.domain,
-        int(market.clock.wall()),
+        origins=request.app.state.origins,
+        domain=market.deployment.domain,
+        now=int(market.clock.wall()),
     )
 
 

@@ -48,6 +48,8 @@ class Settings(ChainSettings, StoreSettings):
     """The address to listen on."""
     port: int = Field(default=8420, ge=0, le=65_535)
     """The port to listen on; 0 takes a free one."""
+    origins: tuple[str, ...] = ()
+    """The URLs that clients know this market by: a signed request has to name one. Without any, the address it listens on, and localhost."""
     confirmations: int = Field(default=12, ge=0)
     """How many blocks deep history is called final."""
     match_seconds: int = Field(default=30, ge=1)

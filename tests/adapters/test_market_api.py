@@ -28,7 +28,7 @@ from deai.job import ZERO_ADDRESS, Address, JobId, JobState, Timestamp, Wei
 from deai.market_api import MarketApi
 from deai.signing import Domain, Request, sign_request
 from deai.store import Block
-from deai.wire import Authorization, JobView, LogChunk, Matches, Observation, Order
+from deai.wire import Authorization, JobView, LogChunk, Matches, Observation, Order, origin
 from deai_market.app import serving
 from deai_market.settings import Rules
 from tests.market_world import COIN, DAI, NOW, RULES, World, account, spec
@@ -535,10 +535,14 @@ def test_a_job_with_a_bond_is_not_offered_to_a_provider_without_a_deposit(
     eventually(lambda: api.job(free).note, lambda note: note.startswith(f"matched with {empty.address}"))
 
 
-def authorization(world: World, signer: LocalAccount, method: str, path: str, body: bytes, ahead: int) -> str:
+def authorization(
+    world: World, market: str, signer: LocalAccount, method: str, path: str, body: bytes, ahead: int = 60
+) -> str:
     account, expires_at = Address(signer.address), Timestamp(world.chain.now + ahead)
     digest = hashlib.sha256(body).digest()
-    request = Request(account=account, method=method, path=path, body=digest, expires_at=expires_at)
+    request = Request(
+        account=account, market=market, method=method, path=path, body=digest, expires_at=expires_at
+    )
     return str(Authorization(account, expires_at, sign_request(signer, request, world.domain)))
 
 
@@ -549,6 +553,7 @@ def test_an_authorization_is_good_for_its_request_alone_and_not_for_long(
 
     def status(target: str, **signed: Any) -> int:
         values = {
+            "market": api.url,
             "signer": world.submitter,
             "method": "GET",
             "path": path,
@@ -560,9 +565,20 @@ def test_an_authorization_is_good_for_its_request_alone_and_not_for_long(
 
     assert status(path) == 200
     assert status(path, signer=world.other) == 403
-    for wrong in ({"method": "POST"}, {"path": path + "1"}, {"body": b"x"}, {"ahead": 0}, {"ahead": 121}):
+    assert status(path, market=api.url.replace("127.0.0.1", "localhost")) == 200
+    for wrong in (
+        {"market": "http://another.example:80"},
+        {"market": api.url.replace("http", "https")},
+        {"market": "http://127.0.0.1:80"},
+        {"market": ""},
+        {"method": "POST"},
+        {"path": path + "1"},
+        {"body": b"x"},
+        {"ahead": 0},
+        {"ahead": 121},
+    ):
         assert status(path, **wrong) == 401, wrong
-    good = authorization(world, world.submitter, "GET", path, b"", 60)
+    good = authorization(world, api.url, world.submitter, "GET", path, b"")
     stolen = good.replace(world.submitter.address, world.other.address)
     for header in (stolen, good[:-2], "deai", "Bearer x", good + "0"):
         answer = http.get(path, headers={"Authorization": header})
@@ -571,6 +587,72 @@ def test_an_authorization_is_good_for_its_request_alone_and_not_for_long(
     world.chain.advance(61)
     time.sleep(0.2)
     assert http.get(path, headers={"Authorization": good}).status_code == 401
+
+
+def test_what_was_signed_for_another_market_is_refused_whatever_host_the_request_claims(
+    world: World, api: MarketApi, http: httpx.Client
+) -> None:
+    path = f"/jobs/{world.id(awarded(world, api))}/logs"
+    caught = list[httpx.Request]()
+
+    def catch(request: httpx.Request) -> httpx.Response:
+        caught.append(request)
+        raise httpx.ConnectError("the network broke here")
+
+    with world.api("http://another.example:81") as elsewhere:
+        elsewhere._client = httpx.Client(base_url=elsewhere.url, transport=httpx.MockTransport(catch))
+        with pytest.raises(MarketUnavailable):
+            elsewhere.logs(world.submitter, world.id(world.order()))
+        with pytest.raises(MarketUnavailable):
+            elsewhere.logs(world.submitter, JobId(path.split("/")[2]))
+    relayed = caught[-1]
+    answer = http.get(
+        relayed.url.raw_path.decode(),
+        headers={"Authorization": relayed.headers["Authorization"], "Host": "another.example:81"},
+    )
+    assert answer.status_code == 401
+    assert "not for this market" in answer.json()["detail"]
+
+
+def test_a_market_that_has_names_answers_to_those_alone(world: World) -> None:
+    market = world.market()
+    with (
+        serving(market, "127.0.0.1", 0, ["HTTPS://Market.example/", "http://10.0.0.1:8420"]) as url,
+        httpx.Client(base_url=url, trust_env=False) as http,
+    ):
+        order = world.order()
+        job = market.book.submit(order)
+        path = f"/jobs/{job}/logs"
+        for name, status in (
+            ("https://market.example:443", 200),
+            ("http://10.0.0.1:8420", 200),
+            ("http://market.example:443", 401),
+            (url, 401),
+        ):
+            header = authorization(world, name, world.submitter, "GET", path, b"")
+            assert http.get(path, headers={"Authorization": header}).status_code == status, name
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("http://Market.Example", "http://market.example:80"),
+        ("HTTPS://market.example/", "https://market.example:443"),
+        ("http://127.0.0.1:8420/prefix?x", "http://127.0.0.1:8420"),
+        ("http://user:word@host:1/", "http://host:1"),
+        ("http://[::1]:8420", "http://[::1]:8420"),
+    ],
+)
+def test_a_markets_origin_is_its_url_without_what_does_not_matter(url: str, named: str) -> None:
+    assert origin(url) == named
+
+
+@pytest.mark.parametrize("url", ["", "market", "ftp://host", "http://", "http://host:99999", "http://[::1"])
+def test_an_origin_that_is_no_url_is_refused(world: World, url: str) -> None:
+    market = world.market()
+    with pytest.raises(BadField, match="market"), serving(market, "127.0.0.1", 0, [url]):
+        pass
+    market.close()
 
 
 # The gateway, and hostile bytes.
@@ -627,13 +709,31 @@ HOSTILE = [
 def test_hostile_bodies_are_refused_and_never_break_a_route(
     world: World, api: MarketApi, http: httpx.Client
 ) -> None:
-    job = "0x" + "00" * 32
+    job, kind = world.id(awarded(world, api)), {"Content-Type": "application/json"}
+    own = [
+        b'{"offset":-1,"data":"0x"}',
+        b'{"offset":9007199254740992,"data":"0x"}',
+        b'{"offset":0,"data":"0xzz"}',
+        b'{"offset":0,"data":"0x0"}',
+        b'{"offset":0,"data":"\\ud800"}',
+        b'{"offset":0,"data":"0x","end":"maybe"}',
+        b'{"event":"Paid"}',
+        b'{"event":"Running\\n"}',
+        b'{"event":"Running","text":"' + b"x" * 257 + b'"}',
+        b'{"event":"Running","text":"\\ud800"}',
+        b'{"event":["Running"]}',
+    ]
     for body, path in itertools.product(
-        HOSTILE, ("/jobs", "/asks", "/bids", f"/jobs/{job}/logs", f"/jobs/{job}/observations")
+        HOSTILE + own, ("/jobs", "/asks", "/bids", f"/jobs/{job}/logs", f"/jobs/{job}/observations")
     ):
-        answer = http.post(path, content=body, headers={"Content-Type": "application/json"})
+        # As the awarded provider, so that nothing but the body can be what is refused.
+        header = authorization(world, api.url, world.provider, "POST", path, body)
+        answer = http.post(path, content=body, headers={**kind, "Authorization": header})
         assert 400 <= answer.status_code < 500, (path, body[:40], answer.text)
+        assert answer.status_code not in (401, 403), (path, body[:40], answer.text)
         assert set(answer.json()) == {"error", "detail", "facts"}
+    assert api.logs(world.submitter, job).data == b""
+    assert [line.event for line in api.job(job).history] == ["Signed", "JobAwarded"]
 
 
 def test_mutated_orders_never_break_the_market(world: World, api: MarketApi, http: httpx.Client) -> None:

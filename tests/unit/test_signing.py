@@ -47,7 +47,14 @@ ASK = Ask(
     issued_at=1,
     expires_at=2,
 )
-REQUEST = Request(account=ME, method="POST", path="/jobs", body=b"\x0d" * 32, expires_at=Timestamp(15))
+REQUEST = Request(
+    account=ME,
+    market="http://127.0.0.1:8420",
+    method="POST",
+    path="/jobs",
+    body=b"\x0d" * 32,
+    expires_at=Timestamp(15),
+)
 
 Check = Callable[[bytes, Domain], None]
 SIGNED: dict[str, tuple[bytes, Check]] = {
