@@ -39,7 +39,7 @@ def job_view(known: Known, note: str, history: Iterable[HistoryLine] = ()) -> Jo
     """A job, and where it is."""
     state, chain_job = _SIGNED, known.chain_job
     provider = price = result = None
-    if chain_job is not None:
+    if chain_job is not None and chain_job.state != JobState.UNKNOWN:
         closed = chain_job.state == JobState.CLOSED
         state = (Outcome(chain_job.outcome) if closed else JobState(chain_job.state)).name.capitalize()
         provider, price, result = chain_job.provider, chain_job.price, chain_job.result
@@ -59,7 +59,7 @@ def job_view(known: Known, note: str, history: Iterable[HistoryLine] = ()) -> Jo
 def note(known: Known, match: MatchRow | None, waiting: str | None, now: Timestamp) -> str:
     """Why the job is where it is. `waiting` is what matching said of it last."""
     chain_job, order = known.chain_job, known.order
-    if chain_job is None or chain_job.state == JobState.OPEN:
+    if chain_job is None or chain_job.state in (JobState.UNKNOWN, JobState.OPEN):
         if match is not None and match.step == MatchStep.WAITING:
             return f"matched with {match.provider}, which has yet to bid"
         if match is not None:
