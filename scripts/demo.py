@@ -35,6 +35,7 @@ def main() -> int:
     parser.add_argument(
         "--json", action="store_true", help="print a summary as the last line, one JSON object"
     )
+    parser.add_argument("--keep", action="store_true", help="leave the market up afterwards, until Ctrl-C")
     parser.add_argument(
         "--results", type=Path, help="where to leave results and summary (default: demo-results/<time>)"
     )
@@ -46,7 +47,7 @@ def main() -> int:
         print(f"demo: --results: {results} exists already", file=sys.stderr)
         return 2
     try:
-        summary = run(args.data, results)
+        summary = run(args.data, results, keep=args.keep)
     except (DeaiError, image.BuildError) as error:
         print(f"demo: {error}\ndemo: logs are in {results / 'logs'}", file=sys.stderr)
         return error.exit_code if isinstance(error, DeaiError) else 3
@@ -55,7 +56,7 @@ def main() -> int:
     return 0 if summary["state"] == "Paid" else 1
 
 
-def run(data: Path, results: Path) -> dict[str, Any]:
+def run(data: Path, results: Path, *, keep: bool) -> dict[str, Any]:
     """The whole demo. Returns the summary that it also leaves in `results`."""
     say("The image: Python and numpy from Debian's packages, as an image archive")
     archive = Path(image.build(CHECKOUT / ".cache" / "image").archive)
@@ -63,7 +64,10 @@ def run(data: Path, results: Path) -> dict[str, Any]:
         net = Localnet(Path(folder), CHECKOUT, say)
         try:
             with net:
-                return carry(net, archive, data, results)
+                summary = carry(net, archive, data, results)
+                if keep:
+                    stay(net, results)
+                return summary
         finally:
             if (Path(folder) / "logs").exists():
                 shutil.copytree(Path(folder) / "logs", results / "logs")
@@ -120,6 +124,20 @@ def carry(net: Localnet, archive: Path, data: Path, results: Path) -> dict[str, 
     say(f"Result {summary['result_cid']}")
     say(f"From submit to paid: {summary['seconds']} s. Results and summary.json are in {results}")
     return summary
+
+
+def stay(net: Localnet, results: Path) -> None:
+    """Leaves the market up for whoever wants to go on by hand."""
+    folder = Path(sys.executable).parent
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in net.client_environment().items()]
+    environment = results / "env.sh"
+    environment.write_text("\n".join([*lines, f"export PATH={shlex.quote(str(folder))}:$PATH", ""]))
+    say(f"The market stays up; Ctrl-C ends it. In another shell: . {environment}; deai balance")
+    try:
+        while True:
+            time.sleep(3_600)
+    except KeyboardInterrupt:
+        say("Stopping")
 
 
 def say(text: str) -> None:

@@ -15,7 +15,7 @@ from deai.cid import Cid
 from deai.clock import utc
 from deai.deployment import Deployment
 from deai.errors import BadField, Unavailable, WrongRequest
-from deai.home import Home
+from deai.home import Home, is_image_archive
 from deai.job import Address, JobId, JobState, Timestamp, Wei
 from deai.settings import ChainSettings, HomeSettings, StoreSettings, load
 from deai.terminal import command, emit, open_job, open_submitter, password, safe_line, safe_lines, say
@@ -161,6 +161,8 @@ def add(path: Path, image: str | None, as_json: bool) -> None:
 
     if not path.exists():
         raise BadField("path", str(path), "does not exist")
+    if image is not None and not is_image_archive(path):
+        raise BadField("path", str(path), "is not an image archive as `docker save` writes it")
     store = LocalStore(load(StoreSettings).store)
     cid = unixfs.add(path, store)
     store.pin(cid)
@@ -190,8 +192,11 @@ def profiles(as_json: bool) -> None:
 def status(job: str | None, as_json: bool) -> None:
     """Show a job's state, or all jobs signed here."""
     submitter = open_submitter()
-    for each in [submitter.home.find(job)] if job else submitter.home.orders():
+    wanted = [submitter.home.find(job)] if job else submitter.home.orders()
+    for each in wanted:
         _status(submitter, each, as_json, details=job is not None)
+    if not wanted and not as_json:
+        say("no job was signed here")
 
 
 def _status(submitter: "Submitter", job: JobId, as_json: bool, details: bool) -> None:
@@ -201,6 +206,8 @@ def _status(submitter: "Submitter", job: JobId, as_json: bool, details: bool) ->
     except (Unavailable, WrongRequest) as error:
         view, note = None, f"the market says nothing: {error}"
     on_chain = progress.state is not JobState.UNKNOWN
+    if view is None and not on_chain and job not in submitter.home.orders():
+        raise BadField("job", job, f"is known neither to the chain nor to this home folder, and {note}")
     # Of a job that the chain does not know, the market can tell no more than that it has the order.
     state = "Signed" if view is not None and not on_chain else progress.name
     note = view.note if view is not None else note
@@ -266,11 +273,15 @@ def history(job: str | None, rpc: str | None, deployment: Path | None, as_json: 
     settings = load(ChainSettings, **given)
     found = Deployment.load(settings.deployment)
     wanted = Home(load(HomeSettings).home).find(job) if job else None
+    told = False
     for line in lines(Web3Chain(settings.rpc, found), found, wanted):
+        told = True
         if as_json:
             emit(line.as_json())
         else:
             say(str(line))
+    if not told and not as_json:
+        say("the chain tells nothing of it")
 
 
 # After the delivery.

@@ -34,11 +34,11 @@ class WrongRequest(DeaiError):
 
 
 class BadField(WrongRequest):
-    """`field` has `value`, which breaks `rule`."""
+    """`field` has `value`, which breaks `rule`; or it is missing, where `value` is None."""
 
     def __init__(self, field: str, value: object, rule: str) -> None:
         self.field, self.value, self.rule = field, value, rule
-        super().__init__(f"{field}: {value!r}: {rule}")
+        super().__init__(f"{field}: {rule}" if value is None else f"{field}: {value!r}: {rule}")
 
 
 class BadContent(WrongRequest):

@@ -213,7 +213,7 @@ def _tell(event: Event, token: Address | None, deployment: Deployment) -> tuple[
             return _award(terms, show(terms.price), show(terms.bond))
         case JobDelivered():
             cid = str(Cid(Codec.DAG_PB, event.result))
-            text = f"{event.provider} delivered {cid}, open to challenge until {utc(event.window_end)}"
+            text = f"{event.provider} delivered {cid}; anyone may settle from {utc(event.window_end)} on"
             return text, {
                 "provider": event.provider,
                 "result_cid": cid,

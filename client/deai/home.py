@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import tarfile
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -87,6 +88,15 @@ class Home:
         except ValueError as error:
             raise BadField("images", str(path), "is not JSON") from error
         return names
+
+
+def is_image_archive(path: Path) -> bool:
+    """Whether the file looks like what `docker save` writes: a tar archive with a manifest. The provider checks the rest."""
+    try:
+        with tarfile.open(path) as archive:
+            return "manifest.json" in archive.getnames()
+    except (OSError, tarfile.TarError):
+        return False
 
 
 def _write(path: Path, text: str) -> None:

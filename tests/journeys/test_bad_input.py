@@ -201,3 +201,23 @@ def test_an_image_that_cannot_be_had_is_refused_before_any_bid(
     assert submitter.chain.state(job)[0] is JobState.UNKNOWN
     assert submitter.chain.balance(token, submitter.address) == before
     quick.json("cancel", job)
+
+
+def test_a_name_is_given_to_image_archives_only(quick: Cli, submitter: Submitter, tmp_path: Path) -> None:
+    (tmp_path / "image.tar").write_text("hi")
+
+    done = quick.run("add", tmp_path / "image.tar", "--image", "mine:1")
+
+    assert done.returncode == WRONG
+    assert "image archive" in done.stderr
+    assert "mine:1" not in submitter.home.images()
+
+
+def test_a_job_that_nobody_knows_is_no_job(quick: Cli) -> None:
+    job = "0x" + "12" * 32
+
+    done = quick.run("status", job)
+
+    assert done.returncode == WRONG
+    assert job in done.stderr
+    assert quick.run("history", job).stdout == "the chain tells nothing of it\n"
