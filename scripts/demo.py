@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,9 @@ def main() -> int:
         "--results", type=Path, help="where to leave results and summary (default: demo-results/<time>)"
     )
     args = parser.parse_args()
+    # However it is told to end, what it started ends with it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     results = args.results or CHECKOUT / "demo-results" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     try:
         results.mkdir(parents=True)
