@@ -58,7 +58,9 @@ def test_every_deai_command_parses() -> None:
 
 
 def test_both_scripts_exist_and_can_be_run() -> None:
-    for words in shell_commands("./scripts/demo", "./scripts/test"):
+    commands = shell_commands("./scripts/demo", "./scripts/test")
+    assert {words[0] for words in commands} == {"./scripts/demo", "./scripts/test"}
+    for words in commands:
         assert (ROOT / words[0]).stat().st_mode & 0o111
 
 
