@@ -5,33 +5,33 @@ its job's id, so that a second attempt finds the first one's container.
 """
 
 import logging
-import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import docker
 import requests
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, NotFound
 
 from deai import ask
-from deai.errors import BadContent, BadField, Bug, ContentMissing, EngineUnavailable
+from deai.errors import BadContent, BadField, EngineUnavailable
 from deai.job import JobId
 from deai.spec import Image, Resources
-from deai_provider import run_log, sandbox, volume
+from deai_provider import docker_engine, run_log, sandbox, volume
+from deai_provider.docker_engine import asked_to
+from deai_provider.docker_images import DockerImages
 from deai_provider.executor import Run, RunState, RunStatus
 from deai_provider.hardware import Device
-from deai_provider.image_archive import ImageArchive, ImageLimits, check_config
+from deai_provider.image_archive import ImageLimits
 
 MAX_LOG_BYTES = 16 << 20
 """What is kept of each run's output."""
 
 _MIB = 1 << 20
 _JOB, _AGENT, _GPUS = "deai.job", "deai.agent", "deai.gpus"
-_TAG = "deai.local/image"
 _CALL_SECONDS, _LOAD_SECONDS, _STOP_SECONDS, _DRAIN_SECONDS = 60, 3_600, 5, 5
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _INIT = "/sbin/docker-init"
@@ -61,99 +61,28 @@ class DockerExecutor:
         volume.check()
         self._work = work.resolve()
         self._agent, self._runtime, self._devices = agent, runtime, tuple(devices)
-        self._image_limits, self._image_budget = image_limits or ImageLimits(), image_budget_bytes
         self._creating, self._trying, self._following = threading.Lock(), threading.Lock(), threading.Lock()
         self._followers: dict[JobId, threading.Thread] = {}
         self._tried: set[str] = set()
         where = docker.utils.kwargs_from_env() if base_url is None else {"base_url": base_url}
-        with _engine("connect to the Docker engine"):
+        with asked_to("connect to the Docker engine"):
             self._api = docker.APIClient(version="auto", timeout=_CALL_SECONDS, **where)
-            self._slow = docker.APIClient(version="auto", timeout=_LOAD_SECONDS, **where)
+            slow = docker.APIClient(version="auto", timeout=_LOAD_SECONDS, **where)
             info = self._api.info()
-        _check_engine(info, runtime)
-        self._architecture = _ARCHITECTURES.get(info["Architecture"], info["Architecture"])
+        docker_engine.check(info, runtime)
+        architecture = _ARCHITECTURES.get(info["Architecture"], info["Architecture"])
+        self._images = DockerImages(
+            self._api, slow, architecture, image_limits or ImageLimits(), image_budget_bytes
+        )
         self._cores, self._memory_mib = int(info["NCPU"]), int(info["MemTotal"]) // _MIB
         self._work.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def stage(self, image: Image, archive: Path | None) -> str:
         """See `executor.Executor`. Also starts a container of the image once, so that one that cannot start is refused before a bid."""
-        if image.digest is not None:
-            pinned = self._pull(image.digest)
-        elif archive is not None:
-            pinned = self._load(archive)
-        else:
-            raise Bug("an image by CID is staged from its archive")
+        pinned = self._images.bring(image, archive)
         self._try(pinned)
-        self._keep(pinned)
+        self._images.keep(pinned)
         return pinned
-
-    def _keep(self, image: str) -> None:
-        """Marks the image as just staged; beyond the budget, images of ours that no container uses go, those staged longest ago first."""
-        with _engine("keep the image"), self._trying:
-            self._api.tag(image, _TAG, image.removeprefix("sha256:"))
-            ours = [self._api.inspect_image(each["Id"]) for each in self._api.images(name=_TAG)]
-            ours.sort(key=lambda each: str(each["Metadata"]["LastTagTime"]))
-            used = {each["ImageID"] for each in self._api.containers(all=True)} | {image}
-            total = sum(each["Size"] for each in ours)
-            for each in ours:
-                if total <= self._image_budget:
-                    return
-                if each["Id"] not in used and all(tag.startswith(f"{_TAG}:") for tag in each["RepoTags"]):
-                    self._api.remove_image(each["Id"], force=True)
-                    self._tried.discard(each["Id"])
-                    total -= each["Size"]
-
-    def _load(self, archive: Path) -> str:
-        checked = ImageArchive.read(archive, self._image_limits)
-        if self._image(checked.id) is None:
-            pieces = checked.clean(f"{_TAG}:{checked.id.removeprefix('sha256:')}")
-            with _engine("load the image"):
-                # Read to the end: what follows an error is only the end, and the connection is free again.
-                failures = [str(step["error"]) for step in self._slow.load_image(pieces) if "error" in step]
-            if failures:
-                raise _load_error(failures[0])
-        return self._accepted(checked.id, "")
-
-    def _pull(self, reference: str) -> str:
-        name, _, digest = reference.partition("@")
-        if self._image(reference) is None:
-            sizes: dict[str, int] = {}
-            failures: list[str] = []
-            most = self._image_limits.bytes
-            with _engine("pull the image"):
-                try:
-                    # An empty login: the provider's own credentials are not for other people's images.
-                    steps = self._slow.pull(name, tag=digest, stream=True, decode=True, auth_config={})
-                    for step in steps:
-                        if "error" in step:
-                            failures.append(str(step["error"]))
-                        layer, total = step.get("id", ""), step.get("progressDetail", {}).get("total", 0)
-                        sizes[layer] = max(sizes.get(layer, 0), total)
-                        if sum(sizes.values()) > most:
-                            raise BadContent(f"image {reference}: has more than {most} bytes")
-                except APIError as error:
-                    raise _pull_error(reference, str(error.explanation or error)) from error
-            if failures:
-                raise _pull_error(reference, failures[0])
-        return self._accepted(reference, digest)
-
-    def _accepted(self, reference: str, digest: str) -> str:
-        """The id of an image that is on the engine, once what the engine says of it fits."""
-        found = self._image(reference)
-        if found is None:
-            raise BadContent(f"image {reference}: what was loaded is another image")
-        if digest and not any(each.endswith(f"@{digest}") for each in found["RepoDigests"]):
-            raise BadContent(f"image {reference}: the engine has it under other digests")
-        if found["Architecture"] != self._architecture:
-            raise BadContent(
-                f"image {reference}: is for {found['Architecture']}, this machine is {self._architecture}"
-            )
-        if found["Size"] > self._image_limits.bytes:
-            raise BadContent(
-                f"image {reference}: has {found['Size']} bytes, at most {self._image_limits.bytes} are taken"
-            )
-        check_config({"os": found["Os"], "config": found["Config"]})
-        return str(found["Id"])
 
     def _try(self, image: str) -> None:
         """Starts a container that does nothing from the image. An image can be made such that none starts, to burn a provider's bond."""
@@ -163,7 +92,7 @@ class DockerExecutor:
             name, folder = f"deai-trial-{self._agent}", self._work / "trial"
             folder.mkdir(exist_ok=True)
             box = sandbox.host_config(Resources(), folder, folder, (), self._runtime)
-            with _engine("try the image"):
+            with asked_to("try the image"):
                 self._remove_container(name)
                 try:
                     self._create(name, image, [_INIT, "--version"], [], {_AGENT: self._agent}, box)
@@ -182,7 +111,7 @@ class DockerExecutor:
     def start(self, run: Run) -> None:
         """See `executor.Executor`."""
         name = _name(run.job)
-        with _engine(f"start {name}"):
+        with asked_to(f"start {name}"):
             with self._creating:
                 found = self._inspect(run.job) or self._create_run(run)
             if found["Config"]["Labels"].get(_AGENT) != self._agent:
@@ -210,7 +139,7 @@ class DockerExecutor:
 
     def poll(self, job: JobId) -> RunStatus:
         """See `executor.Executor`."""
-        with _engine(f"look at {_name(job)}"):
+        with asked_to(f"look at {_name(job)}"):
             found = self._inspect(job)
         if found is None:
             return RunStatus(state=RunState.ABSENT)
@@ -232,7 +161,7 @@ class DockerExecutor:
         """See `executor.Executor`. Returns at once when nothing runs."""
         # docker-py reports a time that is over as a connection error; poll tells the two apart.
         over = (requests.exceptions.ConnectionError, requests.exceptions.Timeout)
-        with _engine(f"wait for {_name(job)}"), suppress(NotFound, *over):
+        with asked_to(f"wait for {_name(job)}"), suppress(NotFound, *over):
             self._api.wait(_name(job), timeout=max(seconds, 0.001))
         return self.poll(job)
 
@@ -250,7 +179,7 @@ class DockerExecutor:
 
     def stop(self, job: JobId) -> None:
         """See `executor.Executor`."""
-        with _engine(f"stop {_name(job)}"), suppress(NotFound):
+        with asked_to(f"stop {_name(job)}"), suppress(NotFound):
             self._api.stop(_name(job), timeout=_STOP_SECONDS)
 
     def outputs(self, job: JobId) -> Path:
@@ -259,7 +188,7 @@ class DockerExecutor:
 
     def remove(self, job: JobId) -> None:
         """See `executor.Executor`."""
-        with _engine(f"remove {_name(job)}"):
+        with asked_to(f"remove {_name(job)}"):
             self._remove_container(_name(job))
         with self._following:
             follower = self._followers.pop(job, None)
@@ -270,7 +199,7 @@ class DockerExecutor:
 
     def adopt(self) -> list[JobId]:
         """See `executor.Executor`. Only what this agent's name is on counts."""
-        with _engine("list containers"):
+        with asked_to("list containers"):
             containers = self._api.containers(all=True, filters={"label": [_JOB, f"{_AGENT}={self._agent}"]})
         jobs = {JobId(each["Labels"][_JOB]) for each in containers}
         jobs.update(volume.existing(self._work))
@@ -329,14 +258,6 @@ class DockerExecutor:
         free.sort(key=lambda device: device.gpu.vram_mib)
         return [device.uuid for device in free[: wanted.gpus]]
 
-    def _image(self, reference: str) -> dict[str, Any] | None:
-        with _engine("look at the image"):
-            try:
-                found: dict[str, Any] = self._api.inspect_image(reference)
-            except NotFound:
-                return None
-        return found
-
     def _inspect(self, job: JobId) -> dict[str, Any] | None:
         try:
             found: dict[str, Any] = self._api.inspect_container(_name(job))
@@ -381,59 +302,6 @@ def _name(job: JobId) -> str:
     return f"deai-{job[2:34]}"
 
 
-def _check_engine(info: Mapping[str, Any], runtime: str) -> None:
-    options = info.get("SecurityOptions") or []
-    missing = [name for name in ("MemoryLimit", "CpuCfsQuota", "PidsLimit") if not info.get(name)]
-    if missing:
-        raise EngineUnavailable(
-            f"the Docker engine cannot enforce {', '.join(missing)}: enable these cgroup controllers"
-        )
-    if not any(option.startswith("name=seccomp") for option in options):
-        raise EngineUnavailable("the Docker engine has no seccomp: jobs could call every part of the kernel")
-    if "name=rootless" in options:
-        raise EngineUnavailable(
-            "a rootless Docker engine does not see this process' volumes; use the system's engine"
-        )
-    if any("containerd.snapshotter" in str(value) for _, value in info.get("DriverStatus") or []):
-        raise EngineUnavailable(
-            'image ids of the containerd image store are no config digests: set "containerd-snapshotter": false'
-        )
-    if runtime not in info.get("Runtimes", {}):
-        raise EngineUnavailable(
-            f"the Docker engine has no runtime {runtime!r}; it has {', '.join(info.get('Runtimes', {}))}"
-        )
-
-
-def _load_error(text: str) -> BadContent | EngineUnavailable:
-    if "no space left" in text:
-        return EngineUnavailable(f"the Docker engine has no room for the image: {text}")
-    return BadContent(f"image archive: {text}")
-
-
-def _pull_error(reference: str, text: str) -> BadContent | ContentMissing | EngineUnavailable:
-    if "no space left" in text:
-        return EngineUnavailable(f"the Docker engine has no room for the image {reference}: {text}")
-    if any(
-        sign in text for sign in ("verification failed", "no matching manifest", "invalid", "unsupported")
-    ):
-        return BadContent(f"image {reference}: {text}")
-    return ContentMissing(f"image {reference}: cannot be had from its registry: {text}")
-
-
 def _seconds(moment: str) -> float | None:
     """The engine's time, which has nanoseconds and the year 1 for never."""
     return None if moment.startswith("0001-") else datetime.fromisoformat(moment).timestamp()
-
-
-@contextmanager
-def _engine(what: str) -> Iterator[None]:
-    """What the engine or its absence throws, as ours."""
-    try:
-        yield
-    except APIError as error:
-        raise EngineUnavailable(f"cannot {what}: {error.explanation or error}") from error
-    except (DockerException, requests.exceptions.RequestException) as error:
-        host = os.environ.get("DOCKER_HOST", "the default socket")
-        raise EngineUnavailable(
-            f"cannot {what}: {error}; is dockerd running, and may we use its socket? (DOCKER_HOST: {host})"
-        ) from error

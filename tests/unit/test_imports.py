@@ -21,7 +21,11 @@ MAY_USE = {
 # A library, and the only files that may import it: its adapters.
 ONLY_IN = {
     "web3": {"client/deai/web3_chain.py"},
-    "docker": {"provider_agent/deai_provider/docker_executor.py"},
+    "docker": {
+        "provider_agent/deai_provider/docker_engine.py",
+        "provider_agent/deai_provider/docker_executor.py",
+        "provider_agent/deai_provider/docker_images.py",
+    },
     "pynvml": {"provider_agent/deai_provider/hardware.py"},
     "brownie": set[str](),
     "fastapi": {"market/deai_market/app.py", "market/deai_market/routes.py"},
@@ -113,7 +117,11 @@ def test_pure_files_of_the_client_use_no_adapter() -> None:
 
 def test_there_are_no_import_cycles_between_files_of_a_package() -> None:
     for package in PACKAGES:
-        names = {f"{package}.{path.stem}": path for path in files(package)}
+        names = {
+            f"{package}.{path.relative_to(PACKAGES[package]).with_suffix('').as_posix().replace('/', '.')}": path
+            for path in files(package)
+            if path.name != "__init__.py"
+        }
         graph = {name: {each for each in imports(path) if each in names} for name, path in names.items()}
         done: set[str] = set()
 
