@@ -4,13 +4,11 @@ Source: the CARv1 specification of IPLD. Its header is DAG-CBOR of one fixed sha
 to read one, it is enough to skip it: whoever reads knows which root was wanted, and trusts no other.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 
 from deai.cid import Cid
 from deai.errors import BadContent, BadField
-from deai.store import Block
-from deai.unixfs import MAX_BLOCK_BYTES
+from deai.store import MAX_BLOCK_BYTES, Block, verify
 
 MEDIA_TYPE = "application/vnd.ipld.car"
 
@@ -69,12 +67,9 @@ def _block(data: bytes) -> Block:
         cid = Cid.from_bytes(data[:size])
     except BadField as error:
         raise BadContent(f"archive: {error}") from error
-    content = data[size:]
-    if len(content) > MAX_BLOCK_BYTES:
-        raise BadContent(f"{cid}: is a block of {len(content)} bytes, more than {MAX_BLOCK_BYTES}")
-    if hashlib.sha256(content).digest() != cid.digest:
-        raise BadContent(f"{cid}: the bytes do not hash to it")
-    return Block(cid, content)
+    block = Block(cid, data[size:])
+    verify(block)
+    return block
 
 
 class _Stream:

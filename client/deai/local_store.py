@@ -12,8 +12,8 @@ from pathlib import Path
 
 from deai.cid import Cid
 from deai.errors import BadContent, ContentMissing, StoreUnavailable
-from deai.store import Block
-from deai.unixfs import MAX_BLOCK_BYTES, sync_folder, walk
+from deai.store import MAX_BLOCK_BYTES, Block, verify
+from deai.unixfs import sync_folder, walk
 
 _WRITERS = 4  # hashing and fsync release the interpreter, and one journal commit serves several
 _IN_FLIGHT = 8
@@ -105,12 +105,7 @@ class LocalStore:
         return self._blocks / name[:2] / name
 
     def _keep(self, block: Block) -> Path:
-        if len(block.data) > MAX_BLOCK_BYTES:
-            raise BadContent(
-                f"{block.cid}: is a block of {len(block.data)} bytes, more than {MAX_BLOCK_BYTES}"
-            )
-        if hashlib.sha256(block.data).digest() != block.cid.digest:
-            raise BadContent(f"{block.cid}: the bytes do not hash to it")
+        verify(block)
         path = self._path(block.cid)
         # Compared, not believed: so adding content again repairs what the disk has spoilt.
         if self._read(path) != block.data:

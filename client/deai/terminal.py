@@ -8,16 +8,14 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
-from eth_account.signers.local import LocalAccount
 
-from deai import keys as keystore
-from deai.deployment import Deployment
 from deai.errors import DeaiError, WrongRequest
-from deai.home import Home
 from deai.job import JobId
-from deai.settings import HomeSettings, Settings, load
 
 if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+    from deai.settings import HomeSettings
     from deai.submitter import Submitter
 
 
@@ -65,7 +63,7 @@ def command(group: click.Group, *args: Any, **kwargs: Any) -> Callable[[Callable
     return wrap
 
 
-def password(settings: HomeSettings, confirm: bool = False) -> str:
+def password(settings: "HomeSettings", confirm: bool = False) -> str:
     """The key's password, from its file or typed."""
     if settings.password_file is not None:
         try:
@@ -78,8 +76,10 @@ def password(settings: HomeSettings, confirm: bool = False) -> str:
     return typed
 
 
-def account(settings: HomeSettings) -> LocalAccount:
+def account(settings: "HomeSettings") -> "LocalAccount":
     """The key, unlocked. Nobody is asked for the password of a key that is not there."""
+    from deai import keys as keystore
+
     path = settings.keys / f"{settings.key}.json"
     if not path.exists():
         return keystore.unlock(path, "")
@@ -88,10 +88,13 @@ def account(settings: HomeSettings) -> LocalAccount:
 
 def open_submitter() -> "Submitter":
     """The SDK with the settings' parts and the key unlocked. Its connections close with the command."""
-    from deai.local_store import LocalStore  # noqa: PLC0415 - each costs a part of a second that `--help` need not pay
-    from deai.market_api import MarketApi  # noqa: PLC0415
-    from deai.submitter import Submitter  # noqa: PLC0415
-    from deai.web3_chain import Web3Chain  # noqa: PLC0415
+    from deai.deployment import Deployment
+    from deai.home import Home
+    from deai.local_store import LocalStore
+    from deai.market_api import MarketApi
+    from deai.settings import Settings, load
+    from deai.submitter import Submitter
+    from deai.web3_chain import Web3Chain
 
     settings = load(Settings)
     deployment = Deployment.load(settings.deployment)

@@ -22,13 +22,11 @@ from deai import dag_pb
 from deai.cid import Cid, Codec
 from deai.dag_pb import Kind, Link, Node
 from deai.errors import BadContent, BadField, ContentMissing, Unavailable
-from deai.store import Block, Store
+from deai.store import MAX_BLOCK_BYTES, Block, Store
 
 CHUNK_BYTES = 1 << 20
 MAX_LINKS = 1_024
 """The most links of a file's node, as we build them."""
-MAX_BLOCK_BYTES = 2 << 20
-"""The largest block that is kept or read."""
 MAX_DEPTH = 64
 """The most folders within each other, as we build them."""
 MAX_NAME_BYTES = 255

@@ -1,0 +1,142 @@
+"""`deai submit`, and `deai profiles`: what a job is made of."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deai.cli.root import main
+from deai.errors import BadField, WrongRequest
+from deai.terminal import command, emit, open_job, open_submitter, say
+
+if TYPE_CHECKING:
+    from deai.submitter import Draft
+
+
+@main.group()
+def submit() -> None:
+    """Sign a job and hand it to the market."""
+
+
+@command(submit, "job")
+@click.option("-f", "--file", type=click.Path(path_type=Path), help="A YAML job file; flags override it.")
+@click.option("--name", help="A name for people.")
+@click.option("--compute-profile", help="Resources by name; see `deai profiles`.")
+@click.option(
+    "--input-script-cid", help="Appears as /inputs/script; a file runs by python3, a folder by its main.py."
+)
+@click.option("--input-data-cid", help="Appears as /inputs/data.")
+@click.option("--output-storage", help="Where results go: ipfs.")
+@click.option("--output-path", help="The folder of the result under which /outputs appears.")
+@click.option("--payment-token", help="A token's symbol or address.")
+@click.option("--payment-amount", help="The most the job may cost: the cap of its price ramp.")
+@click.option("--callback-url", help="Kept with the order, outside the public spec.")
+@click.option(
+    "--docker-image", help="An image archive's CID, name@sha256:…, or a name given by `deai add --image`."
+)
+@click.option("--command", help="What to run, instead of the script.")
+@click.option(
+    "--env", multiple=True, metavar="NAME=VALUE", help="An environment variable; may be repeated. Public."
+)
+@click.option("--timeout", help="The run's own time: 90s, 30m, 2h (the default is 1h).")
+@click.option("--gpus", type=int, help="Number of GPUs.")
+@click.option("--gpu", help="A word in the GPU's name: A100.")
+@click.option("--vram", help="Memory of each GPU: 40GiB.")
+@click.option("--cpu", help="Cores: 2, 0.5.")
+@click.option("--memory", help="Memory: 512MiB, 8GiB.")
+@click.option("--disk", help="Room for /outputs and for scratch: 10GiB.")
+@click.option("--bond", help="What the provider must lock, in the payment token.")
+@click.option("--award-within", help="How long the job stays open, and its price rises: 1h.")
+@click.option("--window", help="How long a delivery waits for approval before anyone may settle: 1h.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def submit_job(file: Path | None, env: tuple[str, ...], yes: bool, as_json: bool, **flags: Any) -> None:
+    """Shows what a job will cost, asks, signs it and hands it to the market. Money is locked at the award, never above the cap."""
+    from deai.job_file import JobFile, read
+
+    values = read(file) if file else {}
+    values |= {key: value for key, value in flags.items() if value is not None}
+    if env:
+        values["env"] = (values.get("env") or {}) | dict(_variable(each) for each in env)
+    job_file = JobFile.parse(values)
+    submitter = open_submitter()
+    draft = submitter.draft(job_file)
+    if not as_json:
+        _show(draft)
+    if not yes and not click.confirm("Proceed?", default=True, err=as_json):
+        raise WrongRequest("not submitted: nothing was signed")
+    job = submitter.submit(draft)
+    if as_json:
+        emit(
+            {
+                "job": job,
+                "spec_cid": str(draft.spec.cid()),
+                "price_cap": str(draft.job.price_cap),
+                "quote": _text(draft.quote),
+            }
+        )
+    else:
+        say(f"Submitted {job}")
+        say(f"Follow it: deai status {job[:12]}")
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise BadField("env", text, "is of the form NAME=VALUE")
+    return name, value
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _show(draft: "Draft") -> None:
+    from deai.clock import utc
+
+    resources, token = draft.spec.resources, draft.token
+    gpus = (
+        f", {resources.gpus} GPU {resources.gpu_model or ''} {resources.vram_mib} MiB"
+        if resources.gpus
+        else ""
+    )
+    rows = [
+        ("job", draft.spec.name),
+        ("image", str(draft.spec.image)),
+        ("command", " ".join(draft.spec.command)),
+        ("resources", f"{resources.cpu_millis / 1000:g} cores, {resources.memory_mib} MiB memory, {resources.disk_mib} MiB disk{gpus}"),
+        ("time", f"at most {draft.spec.max_seconds} s"),
+        ("best offer", f"{token.show(draft.quote)} for the whole job" if draft.quote is not None else f"none now: {draft.reason}"),
+        ("costs at most", f"{token.show(draft.job.price_cap)}, locked at the award, not before; you have {token.show(draft.balance)} in the escrow"),
+        ("bond", f"{token.show(draft.job.bond)} of the provider's, burned if it does not deliver"),
+        ("open until", f"{utc(draft.job.award_by)}; without a matching offer it just stays open"),
+        ("verification", "none: whatever is delivered in time is paid, at your approval or after "
+         f"{draft.job.challenge_seconds} s"),
+        ("public", "spec, inputs, results: anyone can read them"),
+    ]  # fmt: skip
+    if draft.callback_url:
+        rows.append(("callback", "kept with the order; this market does not call back yet"))
+    for name, text in rows:
+        say(f"  {name:<14}{text}")
+
+
+@command(submit, "again")
+@click.argument("job")
+def submit_again(job: str, as_json: bool) -> None:
+    """Hand the market the kept copy of a signed order once more. Harmless if the market has it."""
+    submitter, found = open_job(job)
+    submitter.resubmit(found)
+    emit({"job": found}) if as_json else say(f"Submitted {found} again")
+
+
+@command(main, "profiles")
+def profiles(as_json: bool) -> None:
+    """List the compute profiles."""
+    from deai.profiles import table
+    from deai.settings import HomeSettings, load
+
+    found = table(load(HomeSettings).home)
+    if as_json:
+        return emit(found)
+    for name, profile in sorted(found.items()):
+        say(f"{name:<22}" + ", ".join(f"{key} {value}" for key, value in profile.items()))
+    return None
