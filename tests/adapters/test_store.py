@@ -16,7 +16,7 @@ from deai.cid import Cid, Codec
 from deai.dag_pb import Kind, Link, Node
 from deai.errors import BadContent, BadField, ContentMissing, StoreUnavailable
 from deai.local_store import LocalStore
-from deai.store import Block, Store
+from deai.store import MAX_BLOCK_BYTES, Block, Store
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "unixfs.json").read_text())
 FOLDERS = [each for each in VECTORS["folders"] if "entries" in each]
@@ -36,7 +36,7 @@ def raw(data: bytes) -> Block:
 # What every store does.
 
 
-@pytest.mark.parametrize("size", [0, 1, 1 << 20, (1 << 20) + 1, unixfs.MAX_BLOCK_BYTES])
+@pytest.mark.parametrize("size", [0, 1, 1 << 20, (1 << 20) + 1, MAX_BLOCK_BYTES])
 def test_a_block_comes_back_as_it_was_put(size: int, store: Store) -> None:
     block = raw(os.urandom(size))
     assert not store.has(block.cid)
@@ -72,7 +72,7 @@ def test_a_block_that_is_not_its_cids_is_refused(store: Store) -> None:
 
 
 def test_a_block_larger_than_any_may_be_is_refused(store: Store) -> None:
-    block = raw(bytes(unixfs.MAX_BLOCK_BYTES + 1))
+    block = raw(bytes(MAX_BLOCK_BYTES + 1))
     with pytest.raises(BadContent, match="more than 2097152"):
         store.put([block])
     assert not store.has(block.cid)

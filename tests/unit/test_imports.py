@@ -26,6 +26,7 @@ ONLY_IN = {
         "provider_agent/deai_provider/docker_executor.py",
         "provider_agent/deai_provider/docker_images.py",
     },
+    "httpcore": {"client/deai/gateway_store.py"},
     "pynvml": {"provider_agent/deai_provider/hardware.py"},
     "brownie": set[str](),
     "fastapi": {"market/deai_market/app.py", "market/deai_market/routes.py"},

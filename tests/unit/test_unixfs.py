@@ -16,7 +16,7 @@ from deai.cid import Cid, Codec
 from deai.dag_pb import Kind, Link, Node
 from deai.errors import BadContent, BadField, ContentMissing, Unavailable
 from deai.local_store import LocalStore
-from deai.store import Block, Store
+from deai.store import MAX_BLOCK_BYTES, Block, Store
 from deai.unixfs import Entry, Fetched, Limits
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "unixfs.json").read_text())
@@ -473,6 +473,6 @@ def test_even_a_cycle_from_a_lying_store_ends(kind: Kind, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("codec", Codec)
 def test_a_block_larger_than_any_may_be_is_refused(codec: Codec, tmp_path: Path) -> None:
-    data = bytes(unixfs.MAX_BLOCK_BYTES + 1)
+    data = bytes(MAX_BLOCK_BYTES + 1)
     with pytest.raises(BadContent, match="is a block of 2097153 bytes"):
         unixfs.fetch(Liar(data), Cid.of(data, codec), tmp_path / "target")
