@@ -152,6 +152,8 @@ class Localnet:
         self.rpc = f"http://127.0.0.1:{free_port()}"
         self.market_url = f"http://127.0.0.1:{free_port()}"
         self.deployment_file = folder / "deployment.json"
+        # Agents of one name on one engine take each other's containers for strays.
+        self.agent_name = f"local-{keccak(text=str(folder.resolve()))[:6].hex()}"
         self.password_file = folder / "password"
 
     def __enter__(self) -> Self:
@@ -238,7 +240,7 @@ class Localnet:
     def provider_environment(self) -> dict[str, str]:
         """The settings of `deai-provider`."""
         own = {
-            "name": "local",
+            "name": self.agent_name,
             "market": self.market_url,
             "work": self.folder / "provider",
             "key": self.folder / "home" / "keys" / "provider.json",
