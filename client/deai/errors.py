@@ -12,6 +12,8 @@ DeaiError
 │   ├── StoreUnavailable  the content store
 │   ├── ContentMissing    a block nobody we asked has
 │   ├── MarketUnavailable the market
+│   ├── RegistryUnavailable  a registry of container images
+│   ├── JournalUnavailable the journal of transactions, on this machine's disk
 │   └── EngineUnavailable the Docker engine
 └── Bug                   this cannot happen; exit code 1, HTTP 500
 """
@@ -73,6 +75,14 @@ class ContentMissing(Unavailable):
 
 class MarketUnavailable(Unavailable):
     """The market did not answer."""
+
+
+class JournalUnavailable(Unavailable):
+    """The disk did not take what must be written down before a transaction is sent."""
+
+
+class RegistryUnavailable(Unavailable):
+    """A registry of container images did not answer, or not as one does."""
 
 
 class EngineUnavailable(Unavailable):

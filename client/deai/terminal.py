@@ -90,6 +90,7 @@ def open_submitter() -> "Submitter":
     """The SDK with the settings' parts and the key unlocked. Its connections close with the command."""
     from deai.deployment import Deployment
     from deai.home import Home
+    from deai.journal import Journal
     from deai.local_store import LocalStore
     from deai.market_api import MarketApi
     from deai.settings import Settings, load
@@ -103,7 +104,7 @@ def open_submitter() -> "Submitter":
     return Submitter(
         account(settings),
         deployment,
-        Web3Chain(settings.rpc, deployment),
+        Web3Chain(settings.rpc, deployment, journal=Journal(settings.home / "journal")),
         market,
         LocalStore(settings.store),
         Home(settings.home),

@@ -20,6 +20,7 @@ from deai.clock import ChainClock
 from deai.deployment import Deployment
 from deai.errors import BadField, DeaiError, WrongRequest
 from deai.job import Address, Wei
+from deai.journal import Journal
 from deai.local_store import LocalStore
 from deai.market_api import MarketApi
 from deai.settings import load
@@ -55,7 +56,7 @@ def run() -> None:
     deployment = Deployment.load(settings.deployment)
     account = keys.unlock(settings.key, _password(settings))
     rules = settings.rules(deployment, Address(account.address))
-    chain = Web3Chain(settings.rpc, deployment)
+    chain = Web3Chain(settings.rpc, deployment, journal=Journal(settings.work / "journal"))
     clock = ChainClock()
     settings.work.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (

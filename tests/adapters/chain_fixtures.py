@@ -17,6 +17,7 @@ from deai.chain import Chain
 from deai.deployment import Deployment
 from deai.errors import ChainUnavailable
 from deai.job import Address, Timestamp, Wei
+from deai.journal import Journal
 from deai.localnet import Program, anvil_binary, free_port, local_account
 from deai.testing import MemoryChain
 from deai.web3_chain import Web3Chain
@@ -113,9 +114,9 @@ class MemoryGround:
 class AnvilGround:
     """The contract on Anvil."""
 
-    def __init__(self, node: Node, deployment: Deployment) -> None:
-        self.node, self.deployment = node, deployment
-        self.chain = Web3Chain(node.rpc, deployment)
+    def __init__(self, node: Node, deployment: Deployment, journal: Journal) -> None:
+        self.node, self.deployment, self.journal = node, deployment, journal
+        self.chain = Web3Chain(node.rpc, deployment, journal=journal)
 
     def at(self, time: int) -> None:
         self.node("evm_setNextBlockTimestamp", time)
@@ -175,7 +176,8 @@ def deployment(anvil: Node, tmp_path_factory: pytest.TempPathFactory) -> Deploym
 def anvil_ground(anvil: Node, deployment: Deployment) -> Iterator[AnvilGround]:
     """The contract on Anvil, as it was deployed; rolled back after the test."""
     snapshot = anvil("evm_snapshot")
-    yield AnvilGround(anvil, deployment)
+    with Journal.throwaway() as journal:
+        yield AnvilGround(anvil, deployment, journal)
     assert anvil("evm_revert", snapshot)
 
 

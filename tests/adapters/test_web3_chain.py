@@ -15,6 +15,7 @@ from deai.chain import Receipt
 from deai.job import Action, Address, JobState, Wei
 from deai.localnet import free_port
 from deai.testing import MemoryChain
+from deai.transactions import Pace
 from deai.web3_chain import Web3Chain
 from tests.adapters.chain_fixtures import AnvilGround
 from tests.lives import CAST, Life
@@ -126,7 +127,7 @@ def test_what_the_estimate_refuses_is_never_sent(anvil_ground: AnvilGround) -> N
 def test_many_threads_share_one_key_and_no_transaction_is_lost(anvil_ground: AnvilGround) -> None:
     token = fund(anvil_ground)
     to = Address(CAST.stranger.address)
-    again = Web3Chain(anvil_ground.node.rpc, anvil_ground.deployment)
+    again = Web3Chain(anvil_ground.node.rpc, anvil_ground.deployment, journal=anvil_ground.journal)
 
     def withdraw(number: int) -> Receipt:
         chain = again if number % 2 else anvil_ground.chain
@@ -181,7 +182,9 @@ def test_of_two_settlements_in_one_block_the_second_is_told_that_the_job_is_clos
 def test_a_transaction_that_nobody_mines_is_named_in_the_error(anvil_ground: AnvilGround) -> None:
     token = fund(anvil_ground)
     node = anvil_ground.node
-    hasty = Web3Chain(node.rpc, anvil_ground.deployment, receipt_seconds=0.2)
+    hasty = Web3Chain(
+        node.rpc, anvil_ground.deployment, journal=anvil_ground.journal, pace=Pace(receipt_seconds=0.2)
+    )
     node("evm_setAutomine", False)
     try:
         with pytest.raises(errors.ChainUnavailable, match=r"transaction 0x[0-9a-f]{64} was sent"):
