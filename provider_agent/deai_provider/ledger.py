@@ -1,23 +1,24 @@
 """What this machine has promised: one row a job, its step written down before each act. SQLite, durable at
-each write.
+each write; on a full disk a write is refused whole, and may be said again.
 """
 
 import json
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from deai.errors import Bug, WrongRequest
+from deai.errors import Bug, Unavailable, WrongRequest
 from deai.job import Job, JobId, Terms, Timestamp, Wei
 from deai.result import ExitRecord
 from deai.spec import Resources, Spec
 from deai.wire import JobJson, TermsJson
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE jobs (
     id TEXT PRIMARY KEY, step TEXT NOT NULL, reason TEXT NOT NULL,
@@ -25,12 +26,27 @@ CREATE TABLE jobs (
     job TEXT NOT NULL, signature BLOB NOT NULL, spec TEXT, image TEXT,
     price TEXT, expires_at INTEGER, bid_signature BLOB, bid_block INTEGER, posted INTEGER NOT NULL DEFAULT 0,
     terms TEXT, award_block INTEGER, award_hash TEXT,
-    timed_out INTEGER NOT NULL DEFAULT 0, exit TEXT, result TEXT, earned TEXT
+    timed_out INTEGER NOT NULL DEFAULT 0, exit TEXT, result TEXT, earned TEXT,
+    runs INTEGER NOT NULL DEFAULT 0, engine TEXT, shared INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE steps (
     job TEXT NOT NULL REFERENCES jobs (id), at INTEGER NOT NULL, step TEXT NOT NULL, reason TEXT NOT NULL
 ) STRICT;
 """
+
+_FROM_1 = """
+ALTER TABLE jobs ADD COLUMN runs INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN engine TEXT;
+ALTER TABLE jobs ADD COLUMN shared INTEGER NOT NULL DEFAULT 0;
+"""
+# What the machine does to us, and may stop doing: a full disk, a disk that errs, another process that reads for long.
+_PASSING = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN}
+)
+
+
+class LedgerUnavailable(Unavailable):
+    """The ledger could not be written or read for now: nothing was changed. Say it again."""
 
 
 class Step(StrEnum):
@@ -114,6 +130,12 @@ class Entry:
     exit: ExitRecord | None
     result: str | None
     """The result's CID."""
+    runs: int
+    """How many times its container was begun."""
+    engine: str | None
+    """Which life of which engine the last of them belongs to."""
+    shared: bool
+    """The market has all of the result."""
     earned: Wei | None
     """What came in when the job closed, the bond not counted; negative when the bond was lost."""
 
@@ -145,6 +167,7 @@ _READ: dict[str, Callable[[Any], object]] = {
     "earned": int,
     "posted": bool,
     "timed_out": bool,
+    "shared": bool,
 }
 _FACTS = frozenset(field.name for field in fields(Entry)) - {
     "id",
@@ -157,6 +180,8 @@ _BLANK: dict[str, object] = dict.fromkeys(_FACTS - {"job", "signature"}) | {
     "reason": "",
     "posted": False,
     "timed_out": False,
+    "runs": 0,
+    "shared": False,
 }
 
 
@@ -181,8 +206,9 @@ class Ledger:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0 and not read_only:
-                self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+            if version in (0, 1) and not read_only:
+                change = _FROM_1 if version else _SCHEMA
+                self._db.executescript(f"BEGIN; {change} PRAGMA user_version = {_VERSION}; COMMIT;")
                 version = _VERSION
         except sqlite3.Error as error:
             raise WrongRequest(f"ledger {path}: {error}") from error
@@ -202,12 +228,35 @@ class Ledger:
         with self._lock:
             self._db.close()
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction. Raises LedgerUnavailable; then nothing of it is there."""
+        with self._asking():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                # A disk that is full may have ended the transaction already.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        with self._lock:
+            try:
+                yield
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF in _PASSING:
+                    raise LedgerUnavailable(f"ledger: {error}") from error
+                raise
+
     def match(self, id_: JobId, job: Job, signature: bytes, at: Timestamp) -> Entry:
         """A new row at MATCHED; or a row of an earlier try, which starts over. Raises Bug for a job that is
         under way, or done.
         """
-        with self._lock, self._db:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._writing():
             old = self._find(id_)
             if old is None:
                 self._db.execute(
@@ -221,10 +270,25 @@ class Ledger:
             self._log(id_, at, Step.MATCHED, "")
             return self._entry(id_)
 
+    def restore(self, id_: JobId, job: Job, step: Step, at: Timestamp, reason: str, **facts: object) -> Entry:
+        """A row for a promise that the chain knows and this ledger does not, or not as one that stands. Raises Bug for a job under way."""
+        with self._writing():
+            old = self._find(id_)
+            if old is not None and old.step in BUSY | {Step.DELIVERED, Step.DONE}:
+                raise Bug(f"ledger: job {id_} is here, at {old.step}")
+            if old is None:
+                self._db.execute(
+                    "INSERT INTO jobs (id, step, reason, matched_at, updated_at, job, signature)"
+                    " VALUES (?, ?, ?, ?, ?, ?, x'')",
+                    (id_, step, reason, at, at, _WRITE["job"](job)),
+                )
+            self._write(id_, {"step": step, "reason": reason, "updated_at": at} | _columns(facts))
+            self._log(id_, at, step, reason)
+            return self._entry(id_)
+
     def move(self, id_: JobId, step: Step, at: Timestamp, reason: str = "", **facts: object) -> Entry:
         """Takes the job to `step` and writes the facts, at once. Raises Bug for an arrow there is not."""
-        with self._lock, self._db:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._writing():
             _check(self._entry(id_), step)
             self._write(id_, {"step": step, "reason": reason, "updated_at": at} | _columns(facts))
             self._log(id_, at, step, reason)
@@ -232,21 +296,20 @@ class Ledger:
 
     def note(self, id_: JobId, at: Timestamp, **facts: object) -> Entry:
         """Writes facts without a step."""
-        with self._lock, self._db:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._writing():
             self._write(id_, {"updated_at": at} | _columns(facts))
             return self._entry(id_)
 
     def entry(self, id_: JobId) -> Entry | None:
         """The job's row."""
-        with self._lock:
+        with self._asking():
             return self._find(id_)
 
     def entries(self, steps: frozenset[Step] | None = None) -> list[Entry]:
         """The rows at one of `steps`, or all, the oldest match first."""
         wanted = sorted(steps if steps is not None else Step)
         marks = ", ".join("?" * len(wanted))
-        with self._lock:
+        with self._asking():
             rows = self._db.execute(
                 f"SELECT * FROM jobs WHERE step IN ({marks}) ORDER BY matched_at, rowid",  # noqa: S608 - only marks
                 wanted,
@@ -255,7 +318,7 @@ class Ledger:
 
     def steps(self, id_: JobId) -> list[StepTaken]:
         """The job's way so far, in order."""
-        with self._lock:
+        with self._asking():
             rows = self._db.execute(
                 "SELECT at, step, reason FROM steps WHERE job = ? ORDER BY rowid", (id_,)
             ).fetchall()
