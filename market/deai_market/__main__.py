@@ -6,9 +6,10 @@ import sys
 import threading
 
 from deai import keys, settings
+from deai.content import open_store
 from deai.deployment import Deployment
 from deai.errors import BadField, DeaiError
-from deai.local_store import LocalStore
+from deai.journal import Journal
 from deai.web3_chain import Web3Chain
 from deai_market.app import serving
 from deai_market.market import Market
@@ -20,7 +21,9 @@ _log = logging.getLogger("deai_market")
 def main() -> None:
     """Runs the market; exit code 0 after SIGTERM or SIGINT, 2 for a wrong setting, 3 for a part out of reach."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # httpx would write down every URL.
+    for chatty in ("uvicorn", "httpx"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -45,8 +48,10 @@ def _open(read: Settings) -> Market:
             "password_file", str(read.password_file), f"cannot be read: {error.strerror}"
         ) from error
     account = keys.unlock(read.key, password)
-    chain = Web3Chain(read.rpc, deployment)
-    return Market(chain, deployment, LocalStore(read.store), account, read.data, rules=read.rules)
+    chain = Web3Chain(read.rpc, deployment, journal=Journal(read.data / "journal"))
+    return Market(
+        chain, deployment, open_store(read.store, "DEAI_MARKET_STORE"), account, read.data, rules=read.rules
+    )
 
 
 if __name__ == "__main__":
