@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import image
+from deai.content import Content
 from deai.errors import DeaiError
 from deai.home import Home
 from deai.job import JobState, Outcome
@@ -65,7 +66,7 @@ def run(data: Path, results: Path, *, keep: bool) -> dict[str, Any]:
     say("The image: Python and numpy from Debian's packages, as an image archive")
     archive = Path(image.build(CHECKOUT / ".cache" / "image").archive)
     with tempfile.TemporaryDirectory(prefix="deai-demo-") as folder:
-        net = Localnet(Path(folder), CHECKOUT, say)
+        net = Localnet(Path(folder), say)
         try:
             with net:
                 summary = carry(net, archive, data, results)
@@ -177,7 +178,7 @@ def open_submitter(net: Localnet) -> Submitter:
         net.deployment,
         net.chain(),
         market,
-        LocalStore(net.folder / "store"),
+        Content(LocalStore(net.folder / "store")),
         Home(net.folder / "home"),
     )
 

@@ -9,6 +9,9 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
+ContractName = Literal["JobMarket", "TestToken"]
+"""What is shipped. `TestToken` is an ERC-20 that anyone may mint: for local chains only."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
@@ -27,7 +30,7 @@ class Artifact:
 
 
 @cache
-def artifact(name: Literal["JobMarket", "TestToken"]) -> Artifact:
+def artifact(name: ContractName) -> Artifact:
     """The artifact of that name."""
     shipped = json.loads(resources.files("deai").joinpath("abi", f"{name}.json").read_text())
     return Artifact(

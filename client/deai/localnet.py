@@ -1,164 +1,67 @@
 """A whole market on this machine: chain, escrow, market and provider agent, started by name and stopped again.
 
-For trying things out and for tests. The keys are those of Anvil's well-known mnemonic: worth nothing, and used on the local chain only.
+One starter for `deai up`, the demo and the tests. All it writes is in one folder; started in the same folder again, it goes on where it stopped.
 """
 
-import os
-import platform
+import hashlib
+import json
 import secrets
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
-from eth_utils.crypto import keccak
 
 from deai import keys
+from deai.anvil import LOCAL_CHAIN_ID, MNEMONIC, AnvilNode, anvil_binary, local_account
 from deai.deployment import Deployment
-from deai.errors import ChainUnavailable, DeaiError, EngineUnavailable, Unavailable
+from deai.engine import engine_answers, lacking_engine, start_engine
+from deai.errors import ChainUnavailable, Unavailable, WrongRequest
 from deai.job import Address, Wei
+from deai.journal import Journal
+from deai.program import Program, find_program, free_port, is_free
 from deai.web3_chain import Web3Chain
 
-LOCAL_CHAIN_ID = 31337
-_MNEMONIC = "test test test test test test test test test test test junk"
+__all__ = [
+    "LOCAL_CHAIN_ID",
+    "Localnet",
+    "Program",
+    "anvil_binary",
+    "engine_answers",
+    "free_port",
+    "local_account",
+    "start_engine",
+]
+
+SYMBOL = "DAI"
 _ROLES = ("deployer", "market", "provider", "submitter")
-_START_SECONDS = 60.0
-_STOP_SECONDS = 15.0
-_ENGINE_SECONDS = 5.0
+_PROGRAMS = {"deai-market": "pip install deai-market", "deai-provider": "pip install deai-provider"}
 
 Say = Callable[[str], None]
 
 
-def local_account(index: int) -> LocalAccount:
-    """The account of that index of Anvil's well-known mnemonic. Only for a local chain."""
-    Account.enable_unaudited_hdwallet_features()
-    account: LocalAccount = Account.from_mnemonic(_MNEMONIC, account_path=f"m/44'/60'/0'/0/{index}")
-    return account
-
-
-def anvil_binary(checkout: Path) -> Path:
-    """The native Anvil of the npm package in `checkout`. Raises ChainUnavailable that says how to get it."""
-    machine = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}.get(
-        platform.machine().lower(), ""
-    )
-    binary = checkout / "node_modules" / "@foundry-rs" / f"anvil-{sys.platform}-{machine}" / "bin" / "anvil"
-    if not binary.exists():
-        raise ChainUnavailable(f"anvil: {binary} is missing; run scripts/setup")
-    return binary
-
-
-def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class Program:
-    """A child process with a log file of its own, ended by its process id."""
-
-    def __init__(
-        self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
-    ) -> None:
-        self.name, self.log = name, log
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as out:
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **(environment or {})},
-                start_new_session=True,
-            )
-
-    def wait_for(self, ready: Callable[[], bool], error: type[Unavailable]) -> None:
-        """Waits until `ready()`. Raises `error` with the end of the log when the program ends first, or takes too long."""
-        deadline = time.monotonic() + _START_SECONDS
-        while not ready():
-            code = self.process.poll()
-            if code is not None or time.monotonic() > deadline:
-                tail = " | ".join(self.log.read_text(errors="replace").splitlines()[-5:])
-                self.stop()
-                raise error(
-                    f"{self.name} "
-                    + (f"ended with exit code {code}" if code is not None else "did not get ready")
-                    + f": {tail}"
-                )
-            time.sleep(0.02)
-
-    def kill(self) -> None:
-        """Ends it as a power cut would."""
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> None:
-        """Asks it to end, waits, and kills it if it does not."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.kill()
-
-
-def engine_answers() -> bool:
-    """Whether a Docker engine answers at DOCKER_HOST, or at the default socket."""
-    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-    if not host.startswith("unix://"):
-        return _answers(host.replace("tcp://", "http://") + "/_ping")
-    with socket.socket(socket.AF_UNIX) as engine:
-        engine.settimeout(_ENGINE_SECONDS)
-        try:
-            engine.connect(host.removeprefix("unix://"))
-            engine.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
-            return engine.recv(64).startswith((b"HTTP/1.0 200", b"HTTP/1.1 200"))
-        except OSError:
-            return False
-
-
-def start_engine(log: Path, say: Say) -> Program | None:
-    """Finds the Docker engine, or starts dockerd, and says so; returns the program if it was started here. Raises EngineUnavailable."""
-    if engine_answers():
-        return None
-    dockerd = shutil.which("dockerd")
-    if dockerd is None or os.geteuid() != 0:
-        raise EngineUnavailable(
-            "docker: no engine answers; start Docker, or run as root with dockerd installed (apt-get install docker.io iptables)"
-        )
-    say(f"No Docker engine answers; starting dockerd (log: {log}), stopped again at the end")
-    program = Program("dockerd", [dockerd], log)
-    program.wait_for(engine_answers, EngineUnavailable)
-    return program
-
-
 class Localnet:
-    """Chain, escrow, market and provider agent in one folder. A context manager: all it started ends with it."""
+    """Chain, escrow, market and provider agent in one folder. A context manager: all it started ends with it.
 
-    def __init__(self, folder: Path, checkout: Path, say: Say) -> None:
-        self.folder, self.checkout, self.say = folder, checkout, say
+    A subclass may replace a part's command or environment; `docker_host` names the engine the agent uses, which is then not started here.
+    """
+
+    def __init__(self, folder: Path, say: Say, *, docker_host: str | None = None) -> None:
+        self.folder, self.say, self.docker_host = folder, say, docker_host
         self.programs: dict[str, Program] = {}
         self.accounts = {role: local_account(index) for index, role in enumerate(_ROLES)}
-        self.rpc = f"http://127.0.0.1:{free_port()}"
-        self.market_url = f"http://127.0.0.1:{free_port()}"
         self.deployment_file = folder / "deployment.json"
-        # Agents of one name on one engine take each other's containers for strays.
-        self.agent_name = f"local-{keccak(text=str(folder.resolve()))[:6].hex()}"
         self.password_file = folder / "password"
+        self.chain_file = folder / "chain.json"
+        self.running_file = folder / "running.json"
+        self.rpc, self.market_url = _addresses(folder / "ports.json")
+        self._node = AnvilNode(self.rpc)
+        self._journal = Journal(folder / "home" / "journal")
 
     def __enter__(self) -> Self:
         try:
-            self._start()
+            self.start()
         except BaseException:
             self.stop()
             raise
@@ -169,33 +72,97 @@ class Localnet:
     ) -> None:
         self.stop()
 
-    def _start(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.password_file.touch(mode=0o600)
-        self.password_file.write_text(secrets.token_urlsafe(24))
-        engine = start_engine(self.folder / "logs" / "dockerd.log", self.say)
-        if engine is not None:
-            self.programs["dockerd"] = engine
+    # All of it.
+
+    def start(self) -> None:
+        """Starts every part. Raises Unavailable that names all that is missing before anything is started."""
+        self.check()
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._write_keys()
+        if self.docker_host is None:
+            engine = start_engine(self.folder / "logs" / "dockerd.log", self.say)
+            if engine is not None:
+                self._took(engine)
         self.start_anvil()
-        self._deploy()
-        for role, account in self.accounts.items():
-            keys.save(
-                account, self.folder / "home" / "keys", role, self.password_file.read_text(), light=True
-            )
-        self._fund()
-        self.start_market()
+        is_new = not self.chain_file.exists()
+        if is_new:
+            self._deploy()
+        self._check_escrow()
+        market = self.spawn_market()
+        if is_new:
+            # While the market starts.
+            self._fund()
+            self.save_chain()
+        self._wait_for_market(market)
         self.start_provider()
 
-    def stop(self) -> None:
-        """Ends everything that was started here, last first."""
-        for name in reversed(list(self.programs)):
-            self.programs.pop(name).stop()
+    def check(self) -> None:
+        """Raises Unavailable that names every part which this machine lacks, and how to get it."""
+        lacking = [
+            f"{name}: not found; {get}" for name, get in _PROGRAMS.items() if find_program(name) is None
+        ]
+        try:
+            anvil_binary()
+        except ChainUnavailable as error:
+            lacking.append(str(error))
+        if self.docker_host is None:
+            lacking += filter(None, [lacking_engine()])
+        elif not engine_answers(self.docker_host):
+            lacking.append(f"docker: no engine answers at {self.docker_host}")
+        if lacking:
+            raise Unavailable("; ".join(lacking))
+
+    def stop(self, name: str | None = None) -> None:
+        """Ends the program of that name, or everything that was started here, last first. The chain is saved before its node ends."""
+        for each in [name] if name else list(reversed(self.programs)):
+            program = self.programs[each]
+            if each == "anvil" and program.exit_code is None and self.chain_file.exists():
+                self.save_chain()
+            program.stop()
+            del self.programs[each]
+        self._write_running()
+
+    def kill(self, name: str) -> None:
+        """Ends the program of that name as a power cut would. Of the chain stays what was saved last."""
+        self.programs.pop(name).kill()
+        self._write_running()
+
+    # Part by part.
 
     def start_anvil(self) -> None:
-        """Starts the chain."""
+        """Starts the chain, from where it was saved last."""
+        loaded = self.chain_file.exists()
+        program = self._spawn("anvil", self.anvil_command())
+        program.wait_for(lambda: self._node.answers, ChainUnavailable)
+        if loaded:
+            self._node.catch_up()
+        self.say(f"Local chain at {self.rpc}{', as it was left' if loaded else ''}")
+
+    def start_market(self) -> None:
+        """Starts the market."""
+        self._wait_for_market(self.spawn_market())
+
+    def start_provider(self) -> None:
+        """Starts the provider agent, and waits until the market has its ask."""
+        program = self._spawn("deai-provider", self.provider_command(), self.provider_environment())
+        program.wait_for(lambda: self._asks() > 0, Unavailable)
+        self.say("Provider agent is up, its ask is with the market")
+
+    def spawn_market(self) -> Program:
+        """Starts the market, and does not wait for it."""
+        return self._spawn("deai-market", self.market_command(), self.market_environment())
+
+    def save_chain(self) -> None:
+        """Saves the chain, to go on from there after its node was killed."""
+        self._node.save(self.chain_file)
+
+    # What a part is started with.
+
+    def anvil_command(self) -> list[str]:
+        """The chain's node."""
         port = self.rpc.rpartition(":")[2]
         command = [
-            str(anvil_binary(self.checkout)),
+            str(anvil_binary()),
             "--port",
             port,
             "--hardfork",
@@ -203,28 +170,21 @@ class Localnet:
             "--chain-id",
             str(LOCAL_CHAIN_ID),
         ]
-        program = Program("anvil", [*command, "--mnemonic", _MNEMONIC], self.folder / "logs" / "anvil.log")
-        self.programs["anvil"] = program
-        program.wait_for(self._node_answers, ChainUnavailable)
-        self.say(f"Local chain at {self.rpc}")
+        load = ["--load-state", str(self.chain_file)] if self.chain_file.exists() else []
+        return [*command, "--mnemonic", MNEMONIC, *load]
 
-    def start_market(self) -> None:
-        """Starts the market."""
-        program = self._spawn("deai-market", self.market_environment())
-        program.wait_for(lambda: _answers(f"{self.market_url}/health"), Unavailable)
-        self.say(f"Market at {self.market_url}")
+    def market_command(self) -> list[str]:
+        """The market."""
+        return [_program("deai-market")]
 
-    def start_provider(self) -> None:
-        """Starts the provider agent, and waits until the market has its ask."""
-        program = self._spawn("deai-provider", self.provider_environment(), "run")
-        program.wait_for(lambda: self._asks() > 0, Unavailable)
-        self.say("Provider agent is up, its ask is with the market")
+    def provider_command(self) -> list[str]:
+        """The provider agent."""
+        return [_program("deai-provider"), "run"]
 
     def client_environment(self) -> dict[str, str]:
         """The settings of `deai` for this market, as its submitter."""
-        return self._environment(
-            "DEAI_", {"home": self.folder / "home", "key": "submitter", "market": self.market_url}
-        )
+        own = {"home": self.folder / "home", "key": "submitter", "market": self.market_url}
+        return self._environment("DEAI_", own)
 
     def market_environment(self) -> dict[str, str]:
         """The settings of `deai-market`."""
@@ -249,11 +209,19 @@ class Localnet:
             "prices": '{"DAI": {"job": "0.01", "core_second": "0.00001", "gib_second": "0.000005", "gpu_second": "0.001"}}',
             "max_bond": '{"DAI": "50"}',
         }
-        return self._environment("DEAI_PROVIDER_", own)
+        engine = {} if self.docker_host is None else {"DOCKER_HOST": self.docker_host}
+        return self._environment("DEAI_PROVIDER_", own) | engine
+
+    @property
+    def agent_name(self) -> str:
+        """The agent's name, which marks its containers: another folder's agent leaves them alone."""
+        return f"local-{hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:12]}"
+
+    # The chain.
 
     def chain(self) -> Web3Chain:
         """The escrow on this chain."""
-        return Web3Chain(self.rpc, self.deployment)
+        return Web3Chain(self.rpc, self.deployment, journal=self._journal)
 
     @property
     def deployment(self) -> Deployment:
@@ -262,31 +230,17 @@ class Localnet:
 
     def mint(self, account: Address, amount: Wei) -> None:
         """Gives `account` that much of the test token, out of nothing."""
-        token = self.deployment.token("DAI").address
-        data = (
-            keccak(text="mint(address,uint256)")[:4]
-            + bytes(12)
-            + bytes.fromhex(account[2:])
-            + amount.to_bytes(32)
-        )
-        deployer = self.accounts["deployer"].address
-        self.node("eth_sendTransaction", {"from": deployer, "to": token, "data": "0x" + data.hex()})
+        self._node.mint(self.deployment.token(SYMBOL).address, account, amount)
 
     def advance(self, seconds: int) -> None:
         """Moves the chain's clock, and mines a block. The machine's clock stays."""
-        self.node("evm_increaseTime", seconds)
-        self.node("evm_mine")
+        self._node.advance(seconds)
 
     def node(self, method: str, *params: object) -> Any:
-        """One JSON-RPC call to the chain's node."""
-        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-        try:
-            answer = httpx.post(self.rpc, json=body, timeout=30).json()
-        except httpx.HTTPError as error:
-            raise ChainUnavailable(f"{self.rpc}: {error}") from error
-        if "error" in answer:
-            raise ChainUnavailable(f"{method}: {answer['error']}")
-        return answer["result"]
+        """One JSON-RPC call to the chain's node. Raises ChainUnavailable."""
+        return self._node.call(method, *params)
+
+    # Inside.
 
     def _environment(self, prefix: str, own: Mapping[str, object]) -> dict[str, str]:
         shared = {
@@ -297,52 +251,89 @@ class Localnet:
         }
         return {f"{prefix}{name.upper()}": str(value) for name, value in {**shared, **own}.items()}
 
-    def _spawn(self, name: str, environment: Mapping[str, str], *args: str) -> Program:
-        command = Path(sys.executable).with_name(name)
-        if not command.exists():
-            raise DeaiError(f"{name}: {command} is missing; run scripts/setup")
-        program = Program(name, [str(command), *args], self.folder / "logs" / f"{name}.log", environment)
-        self.programs[name] = program
+    def _spawn(self, name: str, command: list[str], environment: Mapping[str, str] | None = None) -> Program:
+        return self._took(Program(name, command, self.folder / "logs" / f"{name}.log", environment))
+
+    def _took(self, program: Program) -> Program:
+        self.programs[program.name] = program
+        self._write_running()
         return program
 
-    def _deploy(self) -> None:
-        script = self.checkout / "scripts" / "deploy.py"
-        command = [
-            sys.executable,
-            str(script),
-            "--rpc",
-            self.rpc,
-            "--out",
-            str(self.deployment_file),
-            "--test-token",
-            "DAI",
+    def _write_running(self) -> None:
+        """So that a later process can end what this one could not."""
+        rows = [
+            {"name": each.name, "pid": each.running.pid, "started": each.running.started}
+            for each in self.programs.values()
         ]
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, cwd=self.checkout
-        )
-        if done.returncode != 0:
-            raise ChainUnavailable(f"deploy: {' | '.join((done.stdout + done.stderr).splitlines()[-5:])}")
-        self.say(f"Escrow deployed at {self.deployment.contract}")
+        if self.folder.exists():
+            _write(self.running_file, rows)
+
+    def _write_keys(self) -> None:
+        if not self.password_file.exists():
+            self.password_file.touch(mode=0o600)
+            self.password_file.write_text(secrets.token_urlsafe(24))
+        folder, password = self.folder / "home" / "keys", self.password_file.read_text()
+        for role, account in self.accounts.items():
+            if not (folder / f"{role}.json").exists():
+                keys.save(account, folder, role, password, light=True)
+
+    def _deploy(self) -> None:
+        deployment = self._node.deploy(SYMBOL)
+        self.deployment_file.write_text(deployment.model_dump_json(indent=2) + "\n")
+        self.say(f"Escrow deployed at {deployment.contract}")
+
+    def _check_escrow(self) -> None:
+        if self.node("eth_getCode", self.deployment.contract, "latest") == "0x":
+            raise WrongRequest(f"{self.chain_file} does not hold the escrow; start over in an empty folder")
 
     def _fund(self) -> None:
-        chain, token = self.chain(), self.deployment.token("DAI")
-        for role, deposit in (("submitter", "900"), ("provider", "100")):
-            account = self.accounts[role]
-            self.mint(Address(account.address), token.amount("1000"))
-            chain.deposit(account, token.address, token.amount(deposit))
+        deployment = self.deployment
+        token = deployment.token(SYMBOL)
+        for role, amount in (("submitter", "900"), ("provider", "100")):
+            account = Address(self.accounts[role].address)
+            self.mint(account, token.amount("1000"))
+            self._node.deposit(deployment.contract, token.address, account, token.amount(amount))
 
-    def _node_answers(self) -> bool:
-        try:
-            return bool(self.node("eth_chainId") == hex(LOCAL_CHAIN_ID))
-        except ChainUnavailable:
-            return False
+    def _wait_for_market(self, program: Program) -> None:
+        program.wait_for(lambda: _answers(f"{self.market_url}/health"), Unavailable)
+        self.say(f"Market at {self.market_url}")
 
     def _asks(self) -> int:
-        return len(httpx.get(f"{self.market_url}/asks", timeout=10).json())
+        try:
+            return len(httpx.get(f"{self.market_url}/asks", timeout=10, trust_env=False).json())
+        except (httpx.HTTPError, ValueError) as error:
+            raise Unavailable(f"the market at {self.market_url} does not answer: {error}") from error
+
+
+def _program(name: str) -> str:
+    found = find_program(name)
+    if found is None:
+        raise Unavailable(f"{name}: not found; {_PROGRAMS[name]}")
+    return str(found)
+
+
+def _addresses(path: Path) -> tuple[str, str]:
+    """Where the chain and the market listen: as before, so that shells which know it need not be told."""
+    try:
+        ports = [int(port) for port in json.loads(path.read_text())] if path.exists() else []
+    except (ValueError, TypeError) as error:
+        raise WrongRequest(f"{path}: is not a list of ports; remove it") from error
+    if len(ports) != 2 or not all(is_free(port) for port in ports):
+        ports = [free_port(), free_port()]
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write(path, ports)
+    rpc, market = (f"http://127.0.0.1:{port}" for port in ports)
+    return rpc, market
+
+
+def _write(path: Path, value: object) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value))
+    partial.replace(path)
 
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=5).status_code == httpx.codes.OK
+        return httpx.get(url, timeout=5, trust_env=False).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 import image as builder
+from deai.content import Content
 from deai.home import Home
 from deai.keys import unlock
 from deai.local_store import LocalStore
@@ -16,7 +17,7 @@ from tests.journeys.users import IMAGE, ROOT, Cli, Jobs
 
 @pytest.fixture(scope="session")
 def net(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Localnet]:
-    with Localnet(tmp_path_factory.mktemp("net"), ROOT, print) as net:
+    with Localnet(tmp_path_factory.mktemp("net"), print) as net:
         yield net
 
 
@@ -35,7 +36,7 @@ def image(cli: Cli) -> str:
 @pytest.fixture(scope="session")
 def submitter(net: Localnet) -> Iterator[Submitter]:
     account = unlock(net.folder / "home" / "keys" / "submitter.json", net.password_file.read_text())
-    store, home = LocalStore(net.folder / "store"), Home(net.folder / "home")
+    store, home = Content(LocalStore(net.folder / "store")), Home(net.folder / "home")
     with MarketApi(net.market_url, net.deployment.domain) as market:
         yield Submitter(account, net.deployment, net.chain(), market, store, home)
 

@@ -1,0 +1,152 @@
+"""Programs that are started by name and ended by process id, also by a later process: an id is trusted only with its start time."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deai.errors import Unavailable
+
+_START_SECONDS = 120.0
+_STOP_SECONDS = 15.0
+_POLL_SECONDS = 0.02
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_free(port: int) -> bool:
+    """Whether a program could listen on that TCP port of loopback now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def find_program(name: str) -> Path | None:
+    """The program of that name: beside this Python, else on the path; None if it is nowhere."""
+    beside = Path(sys.executable).with_name(name)
+    if beside.exists():
+        return beside
+    found = shutil.which(name)
+    return Path(found) if found else None
+
+
+def started_at(pid: int) -> str | None:
+    """When the living process of that id was started, in the kernel's words; None if there is none. An id that is used again differs."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None if Path("/proc/self/stat").exists() else _started_by_ps(pid)
+    return None if fields[0] in ("Z", "X") else f"{boot} {fields[19]}"
+
+
+def _started_by_ps(pid: int) -> str | None:
+    told = subprocess.run(
+        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    state, _, started = told.stdout.strip().partition(" ")
+    return None if not state or state.startswith("Z") else started.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A process as one can write it down: its id, and when it was started."""
+
+    name: str
+    pid: int
+    started: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is this very process that runs under its id."""
+        return started_at(self.pid) == self.started
+
+    def end(self, seconds: float = _STOP_SECONDS) -> bool:
+        """Asks it to end, waits, and kills its group if it does not. False if it did not run any more."""
+        if not self.alive:
+            return False
+        os.kill(self.pid, signal.SIGTERM)
+        deadline = time.monotonic() + seconds
+        while self.alive:
+            if time.monotonic() > deadline:
+                _kill_group(self.pid)
+            time.sleep(_POLL_SECONDS)
+        return True
+
+
+class Program:
+    """A child process with a log file of its own, in a group of its own."""
+
+    def __init__(
+        self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.name, self.log = name, log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
+            )
+        self.running = Running(name, self.process.pid, started_at(self.process.pid) or "ended at once")
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self.process.poll()
+
+    def wait_for(self, ready: Callable[[], bool], error: type[Unavailable]) -> None:
+        """Waits until `ready()`. Raises `error` with the end of the log when the program ends first, or takes too long."""
+        deadline = time.monotonic() + _START_SECONDS
+        while not ready():
+            code = self.exit_code
+            if code is not None or time.monotonic() > deadline:
+                tail = " | ".join(self.log.read_text(errors="replace").splitlines()[-5:])
+                self.stop()
+                raise error(
+                    f"{self.name} "
+                    + (f"ended with exit code {code}" if code is not None else "did not get ready")
+                    + f": {tail}"
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def kill(self) -> None:
+        """Ends it, and what it started in its group, as a power cut would."""
+        if self.exit_code is None:
+            _kill_group(self.process.pid)
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Asks it to end, waits, and kills it if it does not."""
+        if self.exit_code is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
