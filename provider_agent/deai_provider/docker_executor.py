@@ -19,11 +19,12 @@ from docker.errors import APIError, NotFound
 from deai import ask
 from deai.errors import BadContent, BadField, EngineUnavailable
 from deai.job import JobId
+from deai.registry import Registry
 from deai.spec import Image, Resources
 from deai_provider import docker_engine, run_log, sandbox, volume
 from deai_provider.docker_engine import asked_to
 from deai_provider.docker_images import DockerImages
-from deai_provider.executor import Run, RunState, RunStatus
+from deai_provider.executor import EngineLife, Run, RunState, RunStatus
 from deai_provider.hardware import Device
 from deai_provider.image_archive import ImageLimits
 
@@ -72,7 +73,13 @@ class DockerExecutor:
         docker_engine.check(info, runtime)
         architecture = _ARCHITECTURES.get(info["Architecture"], info["Architecture"])
         self._images = DockerImages(
-            self._api, slow, architecture, image_limits or ImageLimits(), image_budget_bytes
+            self._api,
+            slow,
+            architecture,
+            image_limits or ImageLimits(),
+            image_budget_bytes,
+            self._work / "pulls",
+            Registry,
         )
         self._cores, self._memory_mib = int(info["NCPU"]), int(info["MemTotal"]) // _MIB
         self._work.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -107,6 +114,17 @@ class DockerExecutor:
             if code != 0:
                 raise BadContent(f"image {image}: no container starts from it: exit code {code}")
             self._tried.add(image)
+
+    def life(self) -> EngineLife:
+        """See `executor.Executor`. The engine makes its bridge anew whenever it starts."""
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        with asked_to("look at the engine's bridge"):
+            try:
+                bridge = self._api.inspect_network("bridge")
+            except NotFound:
+                # An engine that was told to make none: then only the machine's own restart is seen.
+                return EngineLife(boot, 0.0)
+        return EngineLife(f"{boot} {bridge['Id']}", _seconds(bridge["Created"]) or 0.0)
 
     def start(self, run: Run) -> None:
         """See `executor.Executor`."""
@@ -148,7 +166,11 @@ class DockerExecutor:
             case "created":
                 return RunStatus(state=RunState.CREATED)
             case "running" | "paused" | "restarting":
-                return RunStatus(state=RunState.RUNNING, started_at=_seconds(state["StartedAt"]))
+                return RunStatus(
+                    state=RunState.RUNNING,
+                    started_at=_seconds(state["StartedAt"]),
+                    ran_seconds=_process_seconds(int(state["Pid"])),
+                )
         return RunStatus(
             state=RunState.EXITED,
             exit_code=int(state["ExitCode"]),
@@ -196,6 +218,10 @@ class DockerExecutor:
             follower.join(_DRAIN_SECONDS)
         self._log_path(job).unlink(missing_ok=True)
         volume.delete(self._work, job)
+
+    def spare(self) -> None:
+        """See `executor.Executor`."""
+        self._images.spare()
 
     def adopt(self) -> list[JobId]:
         """See `executor.Executor`. Only what this agent's name is on counts."""
@@ -300,6 +326,17 @@ class DockerExecutor:
 
 def _name(job: JobId) -> str:
     return f"deai-{job[2:34]}"
+
+
+def _process_seconds(pid: int) -> float | None:
+    """How long a process of this machine has lived, by the clock that counts from the machine's start; None once it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # Of the fields after the name, the 20th is when it started, in ticks.
+    started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)
 
 
 def _seconds(moment: str) -> float | None:

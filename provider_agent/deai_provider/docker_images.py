@@ -1,16 +1,22 @@
 """Images on a Docker engine: brought there, checked, kept within a budget."""
 
+import secrets
+import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import docker
-from docker.errors import APIError, NotFound
+from docker.errors import NotFound
 
-from deai.errors import BadContent, Bug, ContentMissing, EngineUnavailable
+from deai.errors import BadContent, BadField, Bug, ContentMissing, EngineUnavailable, RegistryUnavailable
+from deai.image_reference import Platform, Reference
+from deai.registry import Registry
 from deai.spec import Image
+from deai_provider import image_archive
 from deai_provider.docker_engine import asked_to
-from deai_provider.image_archive import ImageArchive, ImageLimits, check_config
+from deai_provider.image_archive import ImageArchive, ImageLimits, Layer, check_config
 
 _TAG = "deai.local/image"
 
@@ -19,6 +25,7 @@ class DockerImages:
     """The images that jobs run from, on the engine that `api` speaks to; `slow` is the same with more patience.
 
     Takes images of this machine's `architecture` within `limits`; of those it brought, the engine keeps up to `budget_bytes`.
+    Images by digest come from `registry`; what is on its way is in the folder `pulls`, which is this object's alone.
     """
 
     def __init__(
@@ -28,10 +35,17 @@ class DockerImages:
         architecture: str,
         limits: ImageLimits,
         budget_bytes: int,
+        pulls: Path,
+        registry: Callable[[], Registry],
     ) -> None:
         self._api, self._slow = api, slow
+        self._pulls, self._registry = pulls, registry
+        # What a pull that was killed left behind.
+        shutil.rmtree(pulls, ignore_errors=True)
         self._architecture, self._limits, self._budget = architecture, limits, budget_bytes
         self._keeping = threading.Lock()
+        self._kept: set[str] = set()
+        """Ids of our images on the engine after the last look."""
 
     def bring(self, image: Image, archive: Path | None) -> str:
         """Sees to it that the engine has the image, and returns its id. See `executor.Executor.stage`."""
@@ -45,19 +59,36 @@ class DockerImages:
         """Marks the image as just staged; beyond the budget, images of ours that no container uses go, those staged longest ago first."""
         with asked_to("keep the image"), self._keeping:
             self._api.tag(image, _TAG, image.removeprefix("sha256:"))
-            ours = [self._api.inspect_image(each["Id"]) for each in self._api.images(name=_TAG)]
-            ours.sort(key=lambda each: str(each["Metadata"]["LastTagTime"]))
-            used = {each["ImageID"] for each in self._api.containers(all=True)} | {image}
-            total = sum(each["Size"] for each in ours)
-            for each in ours:
-                if total <= self._budget:
-                    return
-                if each["Id"] not in used and all(tag.startswith(f"{_TAG}:") for tag in each["RepoTags"]):
-                    self._api.remove_image(each["Id"], force=True)
-                    total -= each["Size"]
+            # Nothing is listed for an image that was there the last time: each listing costs an engine with many images dearly.
+            if image not in self._kept:
+                self._kept = self._shrink(self._budget, image)
+
+    def spare(self) -> None:
+        """Removes all images of ours that no container uses: somebody needs the room."""
+        with asked_to("remove images"), self._keeping:
+            self._kept = self._shrink(0)
+
+    def _shrink(self, budget: int, kept: str = "") -> set[str]:
+        """Brings our images below `budget` bytes, as far as they are not used or `kept`; the ids of those that stay."""
+        ours = [self._api.inspect_image(each["Id"]) for each in self._api.images(name=_TAG)]
+        ours.sort(key=lambda each: str(each["Metadata"]["LastTagTime"]))
+        used = {each["ImageID"] for each in self._api.containers(all=True)} | {kept}
+        total, stay = sum(each["Size"] for each in ours), {str(each["Id"]) for each in ours}
+        for each in ours:
+            if total <= budget:
+                break
+            if each["Id"] not in used and all(tag.startswith(f"{_TAG}:") for tag in each["RepoTags"]):
+                self._api.remove_image(each["Id"], force=True)
+                stay.discard(each["Id"])
+                total -= each["Size"]
+        return stay
 
     def _load(self, archive: Path) -> str:
         checked = ImageArchive.read(archive, self._limits)
+        if checked.architecture != self._architecture:
+            raise BadContent(
+                f"image archive: is for {checked.architecture}, this machine is {self._architecture}"
+            )
         if self._image(checked.id) is None:
             pieces = checked.clean(f"{_TAG}:{checked.id.removeprefix('sha256:')}")
             with asked_to("load the image"):
@@ -65,38 +96,56 @@ class DockerImages:
                 failures = [str(step["error"]) for step in self._slow.load_image(pieces) if "error" in step]
             if failures:
                 raise _load_error(failures[0])
-        return self._accepted(checked.id, "")
+        return self._accepted(checked.id)
 
-    def _pull(self, reference: str) -> str:
-        name, _, digest = reference.partition("@")
-        if self._image(reference) is None:
-            sizes: dict[str, int] = {}
-            failures: list[str] = []
-            most = self._limits.bytes
-            with asked_to("pull the image"):
-                try:
-                    # An empty login: the provider's own credentials are not for other people's images.
-                    steps = self._slow.pull(name, tag=digest, stream=True, decode=True, auth_config={})
-                    for step in steps:
-                        if "error" in step:
-                            failures.append(str(step["error"]))
-                        layer, total = step.get("id", ""), step.get("progressDetail", {}).get("total", 0)
-                        sizes[layer] = max(sizes.get(layer, 0), total)
-                        if sum(sizes.values()) > most:
-                            raise BadContent(f"image {reference}: has more than {most} bytes")
-                except APIError as error:
-                    raise _pull_error(reference, str(error.explanation or error)) from error
-            if failures:
-                raise _pull_error(reference, failures[0])
-        return self._accepted(reference, digest)
+    def _pull(self, text: str) -> str:
+        """Fetches an image by the digest of its manifest, and loads it as any archive: the engine itself speaks to no registry, and unpacks
+        nothing that was not measured. A tag with that digest says that the engine has it.
+        """
+        reference = Reference.parse(text)
+        tag = reference.digest.removeprefix("sha256:")
+        if self._image(f"{_TAG}:{tag}") is None:
+            self._pulls.mkdir(mode=0o700, parents=True, exist_ok=True)
+            archive = self._pulls / f"{tag}.{secrets.token_hex(4)}.tar"
+            try:
+                self._fetch(reference, archive)
+                image = self._load(archive)
+            finally:
+                archive.unlink(missing_ok=True)
+            with asked_to("name the image"):
+                self._api.tag(image, _TAG, tag)
+        return self._accepted(f"{_TAG}:{tag}")
 
-    def _accepted(self, reference: str, digest: str) -> str:
+    def _fetch(self, reference: Reference, archive: Path) -> None:
+        try:
+            with self._registry() as registry:
+                manifest = registry.manifest(reference, Platform("linux", self._architecture))
+                most = self._limits.archive
+                if manifest.bytes > most:
+                    raise BadContent(
+                        f"image {reference}: has {manifest.bytes} bytes, at most {most} are taken"
+                    )
+                free = shutil.disk_usage(self._pulls).free
+                if manifest.bytes > free:
+                    raise EngineUnavailable(
+                        f"no room for the image {reference}: it has {manifest.bytes} bytes, {free} are free"
+                    )
+                layers = [
+                    Layer(each.digest.removeprefix("sha256:"), each.size, registry.blob(reference, each))
+                    for each in manifest.layers
+                ]
+                image_archive.write(archive, manifest.config, layers)
+        except (BadField, RegistryUnavailable) as error:
+            # Missing, though it may come back: whoever names a registry answers for it, and must not hold up this machine.
+            raise ContentMissing(f"image {reference}: cannot be had: {error}") from error
+        except OSError as error:
+            raise EngineUnavailable(f"no room for the image {reference}: {error}") from error
+
+    def _accepted(self, reference: str) -> str:
         """The id of an image that is on the engine, once what the engine says of it fits."""
         found = self._image(reference)
         if found is None:
             raise BadContent(f"image {reference}: what was loaded is another image")
-        if digest and not any(each.endswith(f"@{digest}") for each in found["RepoDigests"]):
-            raise BadContent(f"image {reference}: the engine has it under other digests")
         if found["Architecture"] != self._architecture:
             raise BadContent(
                 f"image {reference}: is for {found['Architecture']}, this machine is {self._architecture}"
@@ -121,13 +170,3 @@ def _load_error(text: str) -> BadContent | EngineUnavailable:
     if "no space left" in text:
         return EngineUnavailable(f"the Docker engine has no room for the image: {text}")
     return BadContent(f"image archive: {text}")
-
-
-def _pull_error(reference: str, text: str) -> BadContent | ContentMissing | EngineUnavailable:
-    if "no space left" in text:
-        return EngineUnavailable(f"the Docker engine has no room for the image {reference}: {text}")
-    if any(
-        sign in text for sign in ("verification failed", "no matching manifest", "invalid", "unsupported")
-    ):
-        return BadContent(f"image {reference}: {text}")
-    return ContentMissing(f"image {reference}: cannot be had from its registry: {text}")

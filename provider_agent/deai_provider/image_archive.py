@@ -1,7 +1,7 @@
-"""Reads an image archive, as `docker save` writes it, that somebody else made; and writes what an engine may safely load of it.
+"""Image archives, as `docker save` writes them: reads one that somebody else made, and writes what an engine may safely load of it.
 
 The engine never sees the archive itself: an archive could name other people's tags for its image, or hold paths that lead
-elsewhere. It gets a new one with our names, the config and the layers, and nothing else. Pure but for reading the file.
+elsewhere. It gets a new one with our names, the config and the layers, and nothing else. Pure but for the file.
 """
 
 import gzip
@@ -10,7 +10,7 @@ import io
 import json
 import posixpath
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
@@ -21,16 +21,31 @@ _CHUNK = 1 << 20
 _MAX_JSON_BYTES = 8 << 20
 _MAX_ARCHIVE_ENTRIES = 10_000
 _MAX_LAYERS = 127
+_MAX_PADDING = 1 << 20
+"""What may follow a layer's last entry. The engine reads it into memory, and gzip makes it of next to nothing."""
 _GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageLimits:
-    """How large an image may be once it is unpacked. Sizes in bytes."""
+    """How large an image may be. Sizes in bytes."""
 
+    archive: int = 32 << 30
+    """As it travels, its layers compressed."""
     bytes: int = 64 << 30
+    """Once it is unpacked."""
     entries: int = 2_000_000
     """Files and folders in all layers together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer on its way into an archive."""
+
+    name: str
+    size: int
+    pieces: Iterable[bytes]
+    """Exactly `size` bytes, in any pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +60,11 @@ class ImageArchive:
     def id(self) -> str:
         """The image's id: `sha256:` and the digest of its config, which names every layer by digest."""
         return f"sha256:{hashlib.sha256(self.config).hexdigest()}"
+
+    @property
+    def architecture(self) -> str:
+        """The processor that the image's programs are made for, in Go's words: `amd64`."""
+        return str(json.loads(self.config).get("architecture"))
 
     @classmethod
     def read(cls, path: Path, limits: ImageLimits) -> Self:
@@ -74,6 +94,22 @@ class ImageArchive:
                 yield from _entry(name, _data(archive, member), member.size)
             yield from _entry("manifest.json", io.BytesIO(manifest), len(manifest))
         yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def write(path: Path, config: bytes, layers: Sequence[Layer]) -> None:
+    """Writes the archive of an image at `path`, piece by piece; a layer that is there twice is written once. Raises OSError."""
+    names = [f"{layer.name}.tar" for layer in layers]
+    manifest = json.dumps([{"Config": "config.json", "RepoTags": [], "Layers": names}]).encode()
+    with path.open("xb") as file:
+        file.writelines(_entry("config.json", io.BytesIO(config), len(config)))
+        file.writelines(_entry("manifest.json", io.BytesIO(manifest), len(manifest)))
+        for layer in {layer.name: layer for layer in layers}.values():
+            info = tarfile.TarInfo(f"{layer.name}.tar")
+            info.size = layer.size
+            file.write(info.tobuf())
+            file.writelines(layer.pieces)
+            file.write(bytes(-layer.size % tarfile.BLOCKSIZE))
+        file.write(bytes(2 * tarfile.BLOCKSIZE))
 
 
 def check_config(config: object) -> None:
@@ -225,6 +261,8 @@ def _check_layer(archive: tarfile.TarFile, member: tarfile.TarInfo, times: int, 
         data.seek(layer.offset)
         if any(data.read(tarfile.BLOCKSIZE)):
             raise BadContent(f"image archive: layer {member.name!r} is not a tar archive to its end")
+        if len(data.read(_MAX_PADDING + 1)) > _MAX_PADDING:
+            raise BadContent(f"image archive: layer {member.name!r} goes on after its end")
 
 
 def _entry(name: str, data: IO[bytes], size: int) -> Iterator[bytes]:

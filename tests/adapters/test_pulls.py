@@ -1,0 +1,176 @@
+"""Images from a real registry onto a real engine: fetched by digest, measured, loaded; and what must not get there."""
+
+import json
+import os
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from deai.errors import BadContent, ContentMissing, EngineUnavailable
+from deai.spec import Image
+from deai_provider.docker_executor import DockerExecutor
+from deai_provider.image_archive import ImageLimits
+from tests.adapters.docker_fixtures import Box, Built, built_image, docker_executor
+from tests.adapters.registry_fixtures import LocalRegistry, layer, registry
+
+__all__ = ["built_image", "docker_executor", "registry"]
+
+
+@pytest.fixture
+def engine(docker_engine: None) -> Iterator[docker.APIClient]:
+    """The engine itself. What a test brought there goes again."""
+    with docker.APIClient(version="auto") as client:
+        before = ids(client)
+        yield client
+        for each in ids(client) - before:
+            client.remove_image(each, force=True)
+
+
+def ids(engine: docker.APIClient) -> set[str]:
+    return {each["Id"] for each in engine.images(name="deai.local/image")}
+
+
+def image(registry: LocalRegistry, name: str, digest: str) -> Image:
+    return Image(digest=f"{registry.host}/{name}@{digest}")
+
+
+def unique(size: int = 16) -> bytes:
+    """A layer that no other test has."""
+    return layer(("unique", str(time.time_ns()).encode() * size))
+
+
+def leftovers(tmp_path: Path) -> list[str]:
+    return [path.name for path in (tmp_path / "work" / "pulls").iterdir()]
+
+
+def test_an_image_by_digest_is_pulled_once_and_runs(
+    registry: LocalRegistry,
+    docker_executor: DockerExecutor,
+    built_image: Built,
+    engine: docker.APIClient,
+    tmp_path: Path,
+) -> None:
+    with tarfile.open(built_image.archive) as tar:
+        (names,) = json.loads(tar.extractfile("manifest.json").read())  # type: ignore[union-attr]
+        only = tar.extractfile(names["Layers"][0])
+        assert only is not None
+        digest = registry.push("python", "3.11", only.read(), config={"Labels": {"test": "pulls"}})
+    wanted = image(registry, "python", digest)
+
+    pinned = docker_executor.stage(wanted, None)
+    registry.kill()
+
+    assert docker_executor.stage(wanted, None) == pinned, "the second time needs no registry"
+    status, log = Box(docker_executor, pinned, tmp_path / "inputs").run("print('pulled')")
+    assert (status.exit_code, log) == (0, "pulled\n")
+    assert engine.inspect_image(pinned)["RepoDigests"] == []
+    assert all(tag.startswith("deai.local/image:") for tag in engine.inspect_image(pinned)["RepoTags"])
+    assert leftovers(tmp_path) == []
+    engine.remove_image(pinned, force=True)
+
+
+def test_what_no_registry_has_cannot_be_had(registry: LocalRegistry, docker_executor: DockerExecutor) -> None:
+    registry.push("tool", "1", unique())
+
+    for name in ("tool", "none"):
+        with pytest.raises(ContentMissing, match="has no such image"):
+            docker_executor.stage(image(registry, name, "sha256:" + "0" * 64), None)
+
+
+def test_bytes_that_changed_in_the_registry_never_reach_the_engine(
+    registry: LocalRegistry, docker_executor: DockerExecutor, engine: docker.APIClient, tmp_path: Path
+) -> None:
+    digest = registry.push("tool", "1", unique())
+    manifest = json.loads(registry.blob_path(digest).read_text())
+    before = ids(engine)
+    for part in (manifest["layers"][0]["digest"], manifest["config"]["digest"], digest):
+        path = registry.blob_path(part)
+        kept = path.read_bytes()
+        path.write_bytes(kept.replace(b'": ', b'":\n') if kept.startswith(b"{") else kept[:-2] + b"??")
+
+        with pytest.raises(BadContent, match="sha256"):
+            docker_executor.stage(image(registry, "tool", digest), None)
+
+        path.write_bytes(kept)
+    assert ids(engine) == before
+    assert leftovers(tmp_path) == []
+    docker_executor.stage(image(registry, "tool", digest), None)
+
+
+def test_an_image_for_another_machine_is_refused_and_its_layers_are_not_fetched(
+    registry: LocalRegistry, docker_executor: DockerExecutor, tmp_path: Path
+) -> None:
+    digest = registry.push("tool", "1", unique(), architecture="s390x")
+    manifest = json.loads(registry.blob_path(digest).read_text())
+    registry.blob_path(manifest["layers"][0]["digest"]).unlink()
+
+    with pytest.raises(ContentMissing, match="is for linux/s390x alone"):
+        docker_executor.stage(image(registry, "tool", digest), None)
+
+
+def test_a_registry_that_dies_on_the_way_leaves_nothing_and_serves_again(
+    registry: LocalRegistry, docker_executor: DockerExecutor, engine: docker.APIClient, tmp_path: Path
+) -> None:
+    digest = registry.push("tool", "1", unique())
+    manifest = json.loads(registry.blob_path(digest).read_text())
+    path = registry.blob_path(manifest["layers"][0]["digest"])
+    kept = path.read_bytes()
+    path.unlink()
+    with pytest.raises(ContentMissing, match="cannot be had"):
+        docker_executor.stage(image(registry, "tool", digest), None)
+    registry.kill()
+    with pytest.raises(ContentMissing, match="does not answer"):
+        docker_executor.stage(image(registry, "tool", digest), None)
+    assert leftovers(tmp_path) == []
+
+    path.write_bytes(kept)
+    registry.start()
+
+    assert docker_executor.stage(image(registry, "tool", digest), None) in ids(engine)
+
+
+def test_what_is_too_large_is_refused_before_it_is_fetched_or_unpacked(
+    registry: LocalRegistry, docker_engine: None, engine: docker.APIClient, tmp_path: Path
+) -> None:
+    limits = ImageLimits(archive=64 << 10, bytes=1 << 20, entries=100)
+    executor = DockerExecutor(tmp_path / "work", agent="test-large", image_limits=limits)
+    before = ids(engine)
+    heavy = registry.push("heavy", "1", layer(("random", os.urandom(128 << 10))))
+    bomb = registry.push("bomb", "1", layer(("zeros", bytes(8 << 20))))
+    padded = registry.push("padded", "1", layer(("small", b"x")) + bytes(8 << 20))
+
+    for name, digest, said in (
+        ("heavy", heavy, "at most 65536 are taken"),
+        ("bomb", bomb, "too large once unpacked"),
+        ("padded", padded, "goes on after its end"),
+    ):
+        with pytest.raises(BadContent, match=said):
+            executor.stage(image(registry, name, digest), None)
+    assert ids(engine) == before
+    assert leftovers(tmp_path) == []
+
+
+def test_a_disk_that_fills_up_on_the_way_is_no_fault_of_the_image(
+    registry: LocalRegistry, docker_engine: None, engine: docker.APIClient, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(work)], check=True)
+    try:
+        executor = DockerExecutor(work, agent="test-full")
+        digest = registry.push("tool", "1", layer(("noise", os.urandom(600 << 10))))
+        (work / "filler").write_bytes(bytes(512 << 10))
+        with pytest.raises(EngineUnavailable, match="no room for the image"):
+            executor.stage(image(registry, "tool", digest), None)
+        assert leftovers(tmp_path) == []
+
+        (work / "filler").unlink()
+
+        assert executor.stage(image(registry, "tool", digest), None) in ids(engine)
+    finally:
+        subprocess.run(["umount", str(work)], check=True)
