@@ -5,7 +5,9 @@ its job's id, so that a second attempt finds the first one's container.
 """
 
 import logging
+import os
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime

@@ -47,6 +47,18 @@ class RunStatus:
     """The kernel killed some process of the container for memory. The exit code alone says whether the job failed."""
     started_at: float | None = None
     finished_at: float | None = None
+    ran_seconds: float | None = None
+    """How long it has been running, by a clock that never jumps; None unless it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLife:
+    """One life of the engine, from its start to its end. A run that outlives one was cut short."""
+
+    id: str
+    """Another one after each restart of the engine or of the machine."""
+    since: float
+    """When it began, by this machine's clock, in seconds since 1970."""
 
 
 class Executor(Protocol):
@@ -57,6 +69,9 @@ class Executor(Protocol):
 
         Raises BadContent for an image that is not what the spec says, ContentMissing for one that cannot be had, EngineUnavailable.
         """
+
+    def life(self) -> EngineLife:
+        """The engine's present life. Raises EngineUnavailable."""
 
     def start(self, run: Run) -> None:
         """Creates and starts the run's container, unless it exists. Raises BadField for what this machine cannot give, EngineUnavailable."""
@@ -78,6 +93,9 @@ class Executor(Protocol):
 
     def remove(self, job: JobId) -> None:
         """Removes the container and its volume. Harmless if there is none."""
+
+    def spare(self) -> None:
+        """Makes room on the disk: images that nobody uses go. Raises EngineUnavailable."""
 
     def adopt(self) -> list[JobId]:
         """The jobs that have a container or a volume on this machine, whoever started them before us."""

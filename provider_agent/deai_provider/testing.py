@@ -4,13 +4,13 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deai.errors import BadContent, Bug, DeaiError, EngineUnavailable
 from deai.job import JobId
 from deai.spec import Image
-from deai_provider.executor import Run, RunState, RunStatus
+from deai_provider.executor import EngineLife, Run, RunState, RunStatus
 
 _SIGTERM, _SIGKILL = 128 + 15, 128 + 9
 
@@ -35,6 +35,8 @@ class _Container:
     script: Script
     outputs: Path
     status: RunStatus
+    began: float
+    """By the monotonic clock."""
 
 
 class ScriptedExecutor:
@@ -51,6 +53,7 @@ class ScriptedExecutor:
         self._script = script
         self._containers: dict[JobId, _Container] = {}
         self._changed = threading.Condition()
+        self._life = EngineLife("1", time.time())
         self.broken: DeaiError | None = None
         self.images: dict[str, DeaiError] = {}
         self.calls: list[tuple[str, str]] = []
@@ -64,11 +67,28 @@ class ScriptedExecutor:
         with self._changed:
             self._exit(self._containers[job], exit_code, oom_killed)
 
+    def restart(self, exit_code: int = 137) -> None:
+        """The cue for the engine to be killed and started again: what ran is over, with `exit_code`."""
+        with self._changed:
+            self._life = EngineLife(str(int(self._life.id) + 1), time.time())
+            for job, container in self._containers.items():
+                if self._now(job).state is RunState.RUNNING:
+                    self._exit(container, exit_code, oom_killed=False)
+
     def lose(self, job: JobId) -> None:
         """The cue for a job's container to vanish, as if somebody had removed it behind the agent's back."""
         with self._changed:
             del self._containers[job]
             self._changed.notify_all()
+
+    def life(self) -> EngineLife:
+        """See `executor.Executor`."""
+        self._called("life", "")
+        return self._life
+
+    def spare(self) -> None:
+        """See `executor.Executor`."""
+        self._called("spare", "")
 
     def stage(self, image: Image, archive: Path | None) -> str:
         """See `executor.Executor`."""
@@ -96,7 +116,7 @@ class ScriptedExecutor:
                 path.write_bytes(content)
             outputs.mkdir(parents=True, exist_ok=True)
             status = RunStatus(state=RunState.RUNNING, started_at=time.time())
-            container = self._containers[run.job] = _Container(run, script, outputs, status)
+            container = self._containers[run.job] = _Container(run, script, outputs, status, time.monotonic())
             if script.seconds == 0:
                 self._exit(container, script.exit_code, script.oom_killed)
 
@@ -167,13 +187,15 @@ class ScriptedExecutor:
             return RunStatus(state=RunState.ABSENT)
         if container.status.state is RunState.RUNNING and self._seconds_left(job) <= 0:
             self._exit(container, container.script.exit_code, container.script.oom_killed)
+        if container.status.state is RunState.RUNNING:
+            return replace(container.status, ran_seconds=time.monotonic() - container.began)
         return container.status
 
     def _seconds_left(self, job: JobId) -> float:
         container = self._containers[job]
         if container.script.seconds is None:
             return float("inf")
-        return (container.status.started_at or 0) + container.script.seconds - time.time()
+        return container.began + container.script.seconds - time.monotonic()
 
     def _exit(self, container: _Container, exit_code: int, oom_killed: bool) -> None:
         container.status = RunStatus(
