@@ -39,3 +39,8 @@ def utc(at: Timestamp) -> str:
     if at >= _YEAR_10000:
         return f"second {at}"
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def iso(at: Timestamp) -> str:
+    """Chain seconds as programs exchange them (RFC 3339), before the year 10000."""
+    return datetime.fromtimestamp(min(at, _YEAR_10000 - 1), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

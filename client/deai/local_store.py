@@ -93,6 +93,17 @@ class LocalStore:
         except OSError as error:
             raise self._unavailable(error) from error
 
+    def remove(self, cids: Iterable[Cid]) -> None:
+        """Removes blocks, pinned or not; one that is not here is no error. Raises StoreUnavailable.
+
+        A put at the same time may find the block here, and lose it: it is for the caller to see that nobody puts what it removes.
+        """
+        try:
+            for cid in cids:
+                self._path(cid).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unavailable(error) from error
+
     def pins(self) -> frozenset[Cid]:
         """The roots that were pinned. Raises StoreUnavailable."""
         try:

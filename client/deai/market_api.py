@@ -1,15 +1,17 @@
 """HTTP client of a market. What a market says is never trusted beyond its purpose: states, terms and money are the chain's."""
 
+import base64
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self, TypeVar
 
 import httpx
 from eth_account.signers.local import LocalAccount
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from deai import errors
+from deai import car, errors
+from deai.cid import Cid
 from deai.errors import MarketUnavailable, WrongRequest
 from deai.job import Address, JobId, Timestamp
 from deai.signing import Domain, Request, sign_request
@@ -17,6 +19,8 @@ from deai.spec import bad_field
 from deai.wire import (
     MAX_WAIT_SECONDS,
     Authorization,
+    CallbackView,
+    Cids,
     Health,
     JobView,
     LogChunk,
@@ -34,6 +38,8 @@ T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 _AUTHORIZATION_SECONDS = 60
+_UPLOAD_SECONDS = 120.0
+"""How much longer an upload may take than other requests: it may wait for a place."""
 
 _VIEWS = TypeAdapter(list[JobView])
 _ASKS = TypeAdapter(list[SignedAsk])
@@ -80,9 +86,16 @@ class MarketApi:
             raise errors.BadField("market", self.url, rule)
         return info
 
-    def submit(self, order: Order) -> JobView:
-        """Sends a signed job. The same order again is harmless."""
-        return self._read(JobView, self._send("POST", "/jobs", order))
+    def submit(self, order: Order, account: LocalAccount | None = None) -> JobView:
+        """Sends a signed job. The same order again is harmless. One with a callback needs the `account` that signed the job: a callback is
+        not part of what was signed, so the request has to be."""
+        return self._read(
+            JobView, self._send("POST", "/jobs", order, account=account if order.callback_url else None)
+        )
+
+    def callback(self, account: LocalAccount, job: JobId) -> CallbackView:
+        """What became of the job's callback, as its submitter."""
+        return self._read(CallbackView, self._send("GET", f"/jobs/{job}/callback", account=account))
 
     def job(self, job: JobId) -> JobView:
         """A job with its history."""
@@ -131,23 +144,34 @@ class MarketApi:
         """Tells a step that the chain does not see, as the awarded provider."""
         self._send("POST", f"/jobs/{job}/observations", observation, account=account)
 
+    def missing(self, account: LocalAccount, cids: Sequence[Cid]) -> list[Cid]:
+        """Those of at most `wire.MAX_CIDS` blocks that the market wants to be sent. It holds the others for the account from now on."""
+        asked = Cids(cids=tuple(str(cid) for cid in cids))
+        answer = self._read(Cids, self._send("POST", "/ipfs/missing", asked, account=account))
+        wanted = set(answer.cids)
+        return [cid for cid in cids if str(cid) in wanted]
+
+    def upload(self, account: LocalAccount, archive: bytes) -> None:
+        """Sends blocks, as an archive (CARv1) of about `wire.UPLOAD_BYTES`. The same again is harmless."""
+        self._send("POST", "/ipfs", archive, account=account, wait=_UPLOAD_SECONDS)
+
     def _send(
         self,
         method: str,
         path: str,
-        body: BaseModel | None = None,
+        body: BaseModel | bytes | None = None,
         *,
         params: Mapping[str, str | int | float | None] | None = None,
         account: LocalAccount | None = None,
         wait: float = 0,
     ) -> bytes:
-        content = body.model_dump_json().encode() if body is not None else b""
+        content = body.model_dump_json().encode() if isinstance(body, BaseModel) else body or b""
         request = self._client.build_request(
             method,
             path,
             content=content or None,
             params={name: value for name, value in (params or {}).items() if value is not None} or None,
-            headers={"Content-Type": "application/json"} if content else None,
+            headers=_headers(body),
             timeout=self._timeout + wait,
         )
         if account is not None:
@@ -197,3 +221,11 @@ class MarketApi:
             raise MarketUnavailable(
                 f"{self.url} answered, and not as a market does: {bad_field('answer', error)}"
             ) from error
+
+
+def _headers(body: BaseModel | bytes | None) -> dict[str, str]:
+    if isinstance(body, bytes):
+        # Announced, so that the market knows who sends before it reads.
+        digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        return {"Content-Type": car.MEDIA_TYPE, "Content-Digest": f"sha-256=:{digest}:"}
+    return {"Content-Type": "application/json"} if body is not None else {}

@@ -15,21 +15,25 @@ from pathlib import Path
 from eth_account.signers.local import LocalAccount
 
 from deai import ask as asks
-from deai import profiles, unixfs
+from deai import callback, profiles, unixfs
 from deai.ask import Ask
 from deai.chain import Chain, JobAwarded, JobClosed, JobDelivered, Receipt
 from deai.cid import Cid, Codec
 from deai.clock import chain_now
+from deai.content import Content
 from deai.deployment import Deployment, Token
+from deai.docker_config import DockerConfig, config_path
 from deai.errors import BadContent, BadField, BadSignature, ContentMissing, DeaiError, WrongState
 from deai.home import Home
+from deai.image_reference import Platform, Reference
 from deai.job import ZERO_DIGEST, Address, Job, JobId, JobState, Outcome, Payout, Terms, Timestamp, Wei
 from deai.job_file import JobFile, seconds
 from deai.market_api import MarketApi
+from deai.registry import Manifest, Registry
 from deai.result import EXIT_NAME, LOG_NAME, ExitRecord, reserved
 from deai.signing import check_ask, job_id, sign_job
 from deai.spec import Spec
-from deai.store import Block, Store
+from deai.store import Block
 from deai.unixfs import Fetched, Limits
 from deai.wire import JobJson, JobView, Order
 
@@ -38,6 +42,9 @@ DELIVER_MARGIN_SECONDS = 900
 MIN_SECONDS = 60
 """Shorter windows could be decided by a block's time, which may be off by some seconds."""
 MAX_EXIT_BYTES = 1 << 20
+DEFAULT_PLATFORM = "linux/amd64"
+_CID_LETTERS = 46
+"""Of the shortest CIDs there are: `Qm…`."""
 MATCHER_SECONDS = 30
 """How long the market alone may award; afterwards the provider may do it itself."""
 
@@ -47,6 +54,8 @@ class Draft:
     """A job ready to be signed, and what it will cost."""
 
     spec: Spec
+    manifest: Manifest | None
+    """What the image's name was resolved to, where a registry has it."""
     job: Job
     token: Token
     callback_url: str | None
@@ -97,7 +106,7 @@ class Submitter:
         deployment: Deployment,
         chain: Chain,
         market: MarketApi,
-        store: Store,
+        store: Content,
         home: Home,
     ) -> None:
         self.account, self.deployment = account, deployment
@@ -114,13 +123,13 @@ class Submitter:
         """Checks everything about a job and finds what it would cost. Signs nothing, sends nothing.
 
         Raises BadField for a field that is wrong or a cap above the balance, ContentMissing for an input that is not in the store,
-        MarketUnavailable, ChainUnavailable, StoreUnavailable.
+        BadContent for an image that is not what its registry says, RegistryUnavailable, MarketUnavailable, ChainUnavailable, StoreUnavailable.
         """
         token = self.deployment.token(file.payment_token)
         cap = token.amount(file.payment_amount, "payment_amount")
         if cap == 0:
             raise BadField("payment_amount", file.payment_amount, "is more than 0")
-        spec = self._spec(file)
+        spec, manifest = self._spec(file)
         balance = self.chain.balance(token.address, self.address)
         if balance < cap:
             lacking = token.show(Wei(cap - balance)).split()[0]
@@ -155,6 +164,7 @@ class Submitter:
         )
         return Draft(
             spec=spec,
+            manifest=manifest,
             job=job,
             token=token,
             callback_url=file.callback_url,
@@ -165,10 +175,18 @@ class Submitter:
         )
 
     def submit(self, draft: Draft) -> JobId:
-        """Signs the job, keeps a copy of the order, and hands it to the market. Locks no money.
+        """Hands the job's content to the market, signs the job, keeps a copy of the order, and hands that to the market. Locks no money.
 
-        When the market does not answer, the copy is there: `resubmit` sends it again.
+        When the market does not take the content, nothing is signed; when it does not answer to the order, the copy is there: `resubmit`
+        sends it again.
         """
+        try:
+            self._share(draft.spec)
+        except DeaiError as error:
+            error.add_note(
+                "nothing was signed: the job's content did not get to the market, where its provider would read it"
+            )
+            raise
         spec = draft.spec.canonical()
         self.store.put([Block(draft.spec.cid(), spec)])
         order = Order(
@@ -176,11 +194,12 @@ class Submitter:
             signature=sign_job(self.account, draft.job, self.deployment.domain),
             spec=spec.decode(),
             callback_url=draft.callback_url,
+            callback_secret=callback.new_secret() if draft.callback_url else None,
         )
         job = job_id(draft.job, self.deployment.domain)
         self.home.save_order(job, order)
         try:
-            self.market.submit(order)
+            self.market.submit(order, self.account)
         except DeaiError as error:
             # The market may have taken it and only its answer be lost: a second draft would be a second job.
             error.add_note(
@@ -190,8 +209,10 @@ class Submitter:
         return job
 
     def resubmit(self, job: JobId) -> None:
-        """Hands the market the kept copy of an order once more. Harmless if the market has it."""
-        self.market.submit(self.home.order(job))
+        """Hands the market a job's content and the kept copy of its order once more. Harmless if the market has them."""
+        order = self.home.order(job)
+        self._share(Spec.parse(order.spec.encode()))
+        self.market.submit(order, self.account)
 
     def cancel(self, job: JobId) -> Receipt:
         """Ends a job that was not awarded: nobody can award it any more. Raises WrongState once it was."""
@@ -278,6 +299,10 @@ class Submitter:
             raise WrongState(job, progress.state)
         return progress.terms
 
+    def _share(self, spec: Spec) -> None:
+        for cid in (*spec.inputs.values(), *filter(None, [spec.image.cid])):
+            self.store.share(Cid.parse(cid))
+
     def _fetch(self, cid: Cid, target: Path, limits: Limits) -> Fetched:
         if not target.exists():
             return unixfs.fetch(self.store, cid, target, limits)
@@ -296,7 +321,7 @@ class Submitter:
         except (BadContent, BadField):
             return None
 
-    def _spec(self, file: JobFile) -> Spec:
+    def _spec(self, file: JobFile) -> tuple[Spec, Manifest | None]:
         inputs = {}
         for name, text in (("script", file.input_script_cid), ("data", file.input_data_cid)):
             if text is not None:
@@ -308,9 +333,10 @@ class Submitter:
             command = ("python3", "/inputs/script/main.py" if folder else "/inputs/script")
         else:
             raise BadField("command", None, "give a command, or a script by --input-script-cid")
+        image, manifest = self._image(file)
         spec = Spec.build(
             name=file.name,
-            image=self._image(file.docker_image),
+            image=image,
             command=list(command),
             env=file.env,
             inputs={name: str(cid) for name, cid in inputs.items()},
@@ -322,7 +348,7 @@ class Submitter:
             raise BadField(
                 "output_path", file.output_path, f"is where {EXIT_NAME} and {LOG_NAME} of the result are"
             )
-        return spec
+        return spec, manifest
 
     def _input(self, field: str, text: str) -> Cid:
         try:
@@ -333,21 +359,18 @@ class Submitter:
             raise ContentMissing(f"{field}: {text}: is not in the content store; add it with `deai add`")
         return cid
 
-    def _image(self, text: str) -> dict[str, str]:
-        named = self.home.images().get(text)
-        if named is not None:
-            return {"cid": str(self._input("docker_image", named))}
-        if "@sha256:" in text:
-            return {"digest": text}
-        try:
-            Cid.parse(text)
-        except BadField as error:
-            raise BadField(
-                "docker_image",
-                text,
-                "is neither an image archive's CID, nor name@sha256:…, nor a name given by `deai add ARCHIVE --image NAME` (tags move)",
-            ) from error
-        return {"cid": str(self._input("docker_image", text))}
+    def _image(self, file: JobFile) -> tuple[dict[str, str], Manifest | None]:
+        """The image as a spec names it: an archive by CID, or a registry's by the digest that its name has there now."""
+        text = file.docker_image
+        cid = self.home.images().get(text) or (text if _could_be_cid(text) else None)
+        if cid is not None:
+            if file.platform is not None:
+                raise BadField("platform", file.platform, "is for images of a registry; an archive holds one")
+            return {"cid": str(self._input("docker_image", cid))}, None
+        platform = Platform.parse(file.platform or DEFAULT_PLATFORM)
+        with Registry(DockerConfig(config_path())) as registry:
+            manifest = registry.manifest(Reference.parse(text), platform)
+        return {"digest": str(manifest.reference)}, manifest
 
     def _cheapest(
         self, spec: Spec, token: Token, cap: Wei, bond: Wei, now: Timestamp
@@ -379,3 +402,8 @@ class Submitter:
             elif best is None or quote < best[0]:
                 best = quote, ask
         return (best[1], best[0], "") if best else (None, None, reason)
+
+
+def _could_be_cid(text: str) -> bool:
+    """Whether an image's name is a CID, right or mistyped, rather than a name in a registry."""
+    return len(text) >= _CID_LETTERS and text.isalnum()

@@ -18,6 +18,11 @@ MAX_AUTHORIZATION_SECONDS = 120
 MAX_WAIT_SECONDS = 20
 """The longest a market keeps a request waiting for news."""
 
+MAX_CIDS = 1_024
+"""The most blocks that one question may name."""
+UPLOAD_BYTES = 4 << 20
+"""About how much content a client of ours sends in one request. A market takes twice as much."""
+
 _PORTS = {"http": 80, "https": 443}
 _AUTHORIZATION = re.compile(r"deai (0x[0-9a-fA-F]{40}):([0-9]{1,12}):0x([0-9a-fA-F]{130})")
 
@@ -144,8 +149,10 @@ class Order(Json):
     signature: Hex
     spec: str = Field(max_length=MAX_SPEC_BYTES)
     """The spec's canonical bytes, as text."""
-    callback_url: str | None = Field(default=None, max_length=2_048)
-    """Kept with the order, never published."""
+    callback_url: str | None = Field(default=None, max_length=2_048, repr=False)
+    """What is called when the job has closed. Never published; the request that carries it has to be signed by the submitter."""
+    callback_secret: str | None = Field(default=None, max_length=128, repr=False)
+    """The order's own secret, which signs that call: see `deai.callback`. Never published."""
 
 
 class SignedAsk(Json):
@@ -213,6 +220,24 @@ class Observation(Json):
 
     event: str = Field(pattern=r"^(Staging|Declined|Running|Uploading)$")
     text: str = Field(default="", max_length=256)
+
+
+class CallbackView(Json):
+    """`GET /jobs/{id}/callback`, for the job's submitter: what became of the call that its order asked for."""
+
+    step: str = Field(pattern=r"^(waiting|due|delivered|given up)$")
+    """`waiting` for the job to close for good, `due` until the receiver takes it."""
+    attempts: int
+    next_at: int | None = None
+    """When the next attempt is made, in seconds since 1970; of a call that is due."""
+    error: str | None = None
+    """Why the last attempt failed."""
+
+
+class Cids(Json):
+    """`POST /ipfs/missing`: blocks that the sender is about to hand in; and the answer: those of them that have to be sent."""
+
+    cids: tuple[Annotated[str, Field(max_length=128)], ...] = Field(max_length=MAX_CIDS)
 
 
 class LogChunk(Json):

@@ -16,13 +16,15 @@ from starlette.exceptions import HTTPException
 from deai.errors import BadField, Bug, DeaiError
 from deai.wire import Problem, origin
 from deai_market.errors import problem, status
-from deai_market.limits import BodyLimit
+from deai_market.limits import BodyLimit, Places
 from deai_market.market import Market
 from deai_market.routes import router
 
 _log = logging.getLogger(__name__)
 
 _CONNECTIONS = 2_000
+_PRIVATE = {"callback_url", "callback_secret"}
+"""Fields of a body that no answer repeats."""
 
 
 def app(market: Market, origins: Sequence[str]) -> FastAPI:
@@ -31,6 +33,7 @@ def app(market: Market, origins: Sequence[str]) -> FastAPI:
     application = FastAPI(title="deai market", docs_url=None, redoc_url=None)
     application.state.market = market
     application.state.origins = tuple(origins)
+    application.state.places = Places(market.rules.upload_places, market.rules.upload_wait_seconds)
     application.include_router(router)
     application.add_middleware(BodyLimit, most=market.rules.body_bytes)
     application.add_exception_handler(DeaiError, _refuse)
@@ -124,7 +127,7 @@ async def _refuse(_request: Request, error: Exception) -> Response:
 def _invalid(error: RequestValidationError) -> Problem:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
-    value = first.get("input")
+    value = first.get("input") if not _PRIVATE & {str(part) for part in first["loc"]} else None
     shown = (
         value
         if isinstance(value, int | float | None)

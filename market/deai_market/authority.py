@@ -1,6 +1,5 @@
 """Who sent a request: the account that signed its market, method, path, body and an expiry that is near."""
 
-import hashlib
 from collections.abc import Sequence
 
 from deai.errors import BadField, BadSignature
@@ -14,14 +13,14 @@ def sender(
     header: str | None,
     method: str,
     path: str,
-    body: bytes,
+    body_digest: bytes,
     *,
     origins: Sequence[str],
     domain: Domain,
     now: int,
 ) -> Address:
-    """The account that signed this request for one of this market's `origins`. `path` includes the query; `now` is in seconds since 1970,
-    by this machine's clock: a chain's may jump. Raises NotSigned, BadSignature."""
+    """The account that signed this request for one of this market's `origins`. `path` includes the query, `body_digest` is the sha-256 of
+    the body; `now` is in seconds since 1970, by this machine's clock: a chain's may jump. Raises NotSigned, BadSignature."""
     if header is None:
         raise NotSigned("the request has no Authorization header")
     try:
@@ -33,14 +32,13 @@ def sender(
             f"authorization: expires at {authorization.expires_at}, which must be ahead by at most"
             f" {MAX_AUTHORIZATION_SECONDS} s; it is {now}"
         )
-    digest = hashlib.sha256(body).digest()
     for origin in origins:
         request = Request(
             account=authorization.account,
             market=origin,
             method=method,
             path=path,
-            body=digest,
+            body=body_digest,
             expires_at=authorization.expires_at,
         )
         try:

@@ -19,11 +19,11 @@ from deai.store import Block, Store
 from deai.wire import JobJson, Order, SignedAsk, SignedBid
 from deai_market import queries
 from deai_market.database import Database
-from deai_market.errors import Conflict, NotFound, TooMany
+from deai_market.errors import Conflict, Forbidden, NotFound, NotSigned, TooMany
 from deai_market.matching import OpenJob, Taken
 from deai_market.orders import check_order, check_signed_ask
 from deai_market.settings import Rules
-from deai_market.tables import AskRow, ChainJobRow, MatchRow, MatchStep, OrderRow
+from deai_market.tables import AskRow, CallbackRow, ChainJobRow, MatchRow, MatchStep, OrderRow
 
 _SLOT_ONLY = Resources(cpu_millis=100, memory_mib=16, disk_mib=16)
 """What a job is taken to use whose spec this market does not know."""
@@ -60,16 +60,21 @@ class Book:
         self.notes: dict[JobId, str] = {}
         """Why an open order waits, by job id."""
 
-    def submit(self, order: Order) -> JobId:
-        """Keeps an order, durably. The same order again changes nothing.
+    def submit(self, order: Order, sender: Address | None = None) -> JobId:
+        """Keeps an order, durably. The same order again changes nothing, but for a callback that it did not have. `sender` is the account
+        that signed the request: anybody may bring a signed job, only its submitter a callback with it.
 
-        Raises BadField, BadSignature, InsufficientBalance, WrongState, Conflict, TooMany, and Unavailable of chain and store.
+        Raises BadField, BadSignature, NotSigned, Forbidden, InsufficientBalance, WrongState, Conflict, TooMany, and Unavailable of chain
+        and store.
         """
         now = self._clock.now()
-        job_id, job, spec = check_order(order, self._deployment, now)
+        job_id, job, spec = check_order(order, self._deployment, now, private=self._rules.callback_private)
+        _check_sender(order, job.submitter, sender)
         with self._database.read() as session:
-            if self._is_known(session, job_id, order):
-                return job_id
+            is_known = session.get(OrderRow, job_id) is not None
+        if is_known:
+            self._add_callback(job_id, order)
+            return job_id
         state, _ = self._chain.state(job_id)
         if state not in (JobState.UNKNOWN, JobState.OPEN):
             raise WrongState(job_id, state)
@@ -77,7 +82,8 @@ class Book:
         self._store.put([Block(Cid(Codec.RAW, job.spec), order.spec.encode())])
 
         with self._database.write() as session:
-            if self._is_known(session, job_id, order):
+            if session.get(OrderRow, job_id) is not None:
+                _keep_callback(session, job_id, order)
                 return job_id
             mine = queries.open_orders_of(session, job.submitter, now)
             if len(mine) >= self._rules.open_jobs:
@@ -98,9 +104,9 @@ class Book:
                     signature=order.signature,
                     resources=spec.resources.model_dump_json(),
                     max_seconds=spec.max_seconds,
-                    callback_url=order.callback_url,
                 )
             )
+            _keep_callback(session, job_id, order)
         self._changed()
         return job_id
 
@@ -205,13 +211,10 @@ class Book:
         self._read = {job: live for job, live in self._read.items() if job in ids}
         self.notes = {job: note for job, note in self.notes.items() if job in ids}
 
-    def _is_known(self, session: Session, job_id: JobId, order: Order) -> bool:
-        row = session.get(OrderRow, job_id)
-        if row is None:
-            return False
-        if row.callback_url != order.callback_url:
-            raise Conflict(f"{job_id} was submitted before, with another callback_url")
-        return True
+    def _add_callback(self, job_id: JobId, order: Order) -> None:
+        if order.callback_url is not None:
+            with self._database.write() as session:
+                _keep_callback(session, job_id, order)
 
     def _promised(self, session: Session, provider: Address, token: Address) -> Wei:
         """The bonds that awards on their way will lock of the provider."""
@@ -226,3 +229,29 @@ class Book:
     def _resources(self, session: Session, job: str) -> Resources:
         row = session.get(OrderRow, job)
         return self.live(row).resources if row is not None else _SLOT_ONLY
+
+
+def _check_sender(order: Order, submitter: Address, sender: Address | None) -> None:
+    """A job's signature does not cover its callback, and is seen by others: providers, and everybody once it is on chain."""
+    if order.callback_url is None or sender == submitter:
+        return
+    if sender is None:
+        raise NotSigned("an order with a callback_url comes in a request that its submitter signed")
+    raise Forbidden(f"a callback_url comes from the job's submitter, not from {sender}")
+
+
+def _keep_callback(session: Session, job_id: JobId, order: Order) -> None:
+    if order.callback_url is None or order.callback_secret is None:
+        return
+    row = session.get(CallbackRow, job_id)
+    if row is None:
+        session.add(
+            CallbackRow(
+                job=job_id,
+                submitter=order.job.submitter,
+                url=order.callback_url,
+                secret=order.callback_secret,
+            )
+        )
+    elif (row.url, row.secret) != (order.callback_url, order.callback_secret):
+        raise Conflict(f"{job_id} was submitted before, with another callback")

@@ -5,9 +5,14 @@ WrongRequest (deai.errors)
 ├── Forbidden      403  signed by somebody to whom this does not belong
 ├── NotFound       404  no such job, block or route
 ├── NotAcceptable  406  a representation that is not served
+├── TooSlow        408  a body that did not arrive in time
 ├── Conflict       409  at odds with what the market holds
 ├── TooLarge       413  a body, or a log, beyond its cap
+├── OverQuota      413  content beyond what one account may hold here
 └── TooMany        429  beyond an account's limit
+
+Unavailable (deai.errors)
+└── StoreFull      507  no room for more content, until some of it expires
 """
 
 from deai.errors import (
@@ -38,12 +43,24 @@ class NotAcceptable(WrongRequest):
     """That representation is not served."""
 
 
+class TooSlow(WrongRequest):
+    """The body did not arrive in time."""
+
+
 class Conflict(WrongRequest):
     """The request is at odds with what the market holds."""
 
 
 class TooLarge(WrongRequest):
     """More bytes than allowed."""
+
+
+class OverQuota(WrongRequest):
+    """More content than one account may hold here."""
+
+
+class StoreFull(Unavailable):
+    """There is no room for more content."""
 
 
 class TooMany(WrongRequest):
@@ -57,11 +74,14 @@ _STATUS: tuple[tuple[type[DeaiError], int], ...] = (
     (Forbidden, 403),
     (NotFound, 404),
     (NotAcceptable, 406),
+    (TooSlow, 408),
     (Conflict, 409),
     (ContractError, 409),
     (TooLarge, 413),
+    (OverQuota, 413),
     (TooMany, 429),
     (WrongRequest, 400),
+    (StoreFull, 507),
     (Unavailable, 503),
 )
 

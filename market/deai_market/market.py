@@ -10,6 +10,7 @@ from sqlmodel import Session
 
 from deai.chain import Chain
 from deai.clock import ChainClock
+from deai.content import Content
 from deai.deployment import Deployment
 from deai.errors import BadField
 from deai.job import Address, JobId, JobState, Timestamp, Wei
@@ -19,6 +20,8 @@ from deai_market import queries, views
 from deai_market.awards import Awards
 from deai_market.bells import Bells
 from deai_market.book import Book
+from deai_market.callbacks import Callbacks
+from deai_market.courier import Courier
 from deai_market.database import Database
 from deai_market.errors import Forbidden, NotFound, TooMany
 from deai_market.indexer import Indexer
@@ -26,6 +29,7 @@ from deai_market.logs import Logs
 from deai_market.matcher import Matcher
 from deai_market.settings import Rules
 from deai_market.tables import ChainJobRow, MatchStep, ObservationRow
+from deai_market.uploads import Uploads
 
 _AWARD_THREADS = 4
 
@@ -43,6 +47,7 @@ class Market:
         *,
         rules: Rules | None = None,
         wall: Callable[[], float] = time.time,
+        courier: Courier | None = None,
     ) -> None:
         """Raises BadField for a folder that cannot be used, ChainUnavailable."""
         self.rules = rules or Rules()
@@ -51,8 +56,20 @@ class Market:
         self._chain = chain
         self._stop, self._wake_indexer = threading.Event(), threading.Event()
         self._wake_matcher, self._wake_awards = threading.Event(), threading.Event()
+        self._wake_callbacks = threading.Event()
         self._threads: list[threading.Thread] = []
         self._database = Database(data, deployment.domain)
+        self.uploads = Uploads(
+            self._database,
+            chain,
+            deployment,
+            self.clock,
+            folder=data / "uploads",
+            served=store,
+            rules=self.rules,
+        )
+        self.content = Content(store, [self.uploads.store])
+        """What this market serves: its own store's blocks, and those handed in."""
         self.logs = Logs(self._database, self.rules.log_bytes)
         self.book = Book(
             self._database,
@@ -78,6 +95,14 @@ class Market:
             self._database, self.book, chain, self.clock, account=account, done=self._award_done
         )
 
+        self.callbacks = Callbacks(
+            self._database,
+            deployment,
+            courier or Courier(private=self.rules.callback_private),
+            wall,
+            confirmations=self.rules.confirmations,
+        )
+
     def start(self) -> None:
         """Starts the threads, after one look at the chain. Raises ChainUnavailable."""
         self.indexer.step()
@@ -85,6 +110,8 @@ class Market:
             lambda: self.indexer.run(self._stop, self._wake_indexer, self.rules.poll_seconds),
             lambda: self._matcher.run(self._stop, self._wake_matcher),
             lambda: self.awards.watch(self._stop, self._wake_awards),
+            lambda: self.uploads.run(self._stop),
+            lambda: self.callbacks.run(self._stop, self._wake_callbacks),
             *([lambda: self.awards.run(self._stop)] * _AWARD_THREADS),
         ]
         for run in runs:
@@ -100,6 +127,7 @@ class Market:
         self._wake_indexer.set()
         self._wake_matcher.set()
         self._wake_awards.set()
+        self._wake_callbacks.set()
         until = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
@@ -226,7 +254,7 @@ class Market:
         if known is None:
             raise NotFound(f"no job with the id {job}")
         if known.submitter != account:
-            raise Forbidden(f"the logs of {job} belong to its submitter, not to {account}")
+            raise Forbidden(f"this belongs to the submitter of {job}, not to {account}")
 
     def log_provider(self, job: JobId) -> tuple[Address | None, bool]:
         """Whose run's output is the job's, and whether nothing more is to come."""
@@ -242,6 +270,7 @@ class Market:
     def _indexed(self, jobs: set[str]) -> None:
         self._wake_awards.set()
         self._wake_matcher.set()
+        self._wake_callbacks.set()
         for job in jobs:
             self.bells.ring(("logs", job))
 

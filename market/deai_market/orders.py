@@ -1,10 +1,9 @@
 """What a market takes: orders and asks, each rule with the field it is about. Pure."""
 
-from urllib.parse import urlsplit
-
 from eth_utils.address import is_checksum_address
 from pydantic import ValidationError
 
+from deai import callback
 from deai.ask import Ask
 from deai.cid import Cid, Codec
 from deai.deployment import Deployment
@@ -13,6 +12,7 @@ from deai.job import ZERO_ADDRESS, ZERO_DIGEST, Job, JobId, Timestamp
 from deai.signing import check_ask, check_job, job_id
 from deai.spec import Spec, bad_field
 from deai.wire import UINT96, Order, SignedAsk
+from deai_market.courier import Target
 
 MAX_ASK_SECONDS = 86_400
 """The longest an ask may still live."""
@@ -24,8 +24,13 @@ CLOCK_SECONDS = 60
 _MAX_ROOM = 1 << 40
 
 
-def check_order(order: Order, deployment: Deployment, now: Timestamp) -> tuple[JobId, Job, Spec]:
-    """The order's job and spec, once they keep all rules that need no chain. Raises BadField, BadSignature."""
+def check_order(
+    order: Order, deployment: Deployment, now: Timestamp, *, private: bool
+) -> tuple[JobId, Job, Spec]:
+    """The order's job and spec, once they keep all rules that need no chain. `private`: callbacks to local addresses are made.
+
+    Raises BadField, BadSignature.
+    """
     job = order.job.value()
     check_job(job, order.signature, deployment.domain)
     _token(job, deployment)
@@ -49,8 +54,7 @@ def check_order(order: Order, deployment: Deployment, now: Timestamp) -> tuple[J
             job.deliver_seconds,
             f"is shorter than the spec's max_seconds, {spec.max_seconds}",
         )
-    if order.callback_url is not None:
-        _callback(order.callback_url)
+    _callback(order, private)
     return job_id(job, deployment.domain), job, spec
 
 
@@ -143,11 +147,12 @@ def _well_formed(job: Job) -> None:
         raise BadField("job.deliver_seconds", 0, "must not be zero")
 
 
-def _callback(url: str) -> None:
-    rule = "is an http or https URL"
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise BadField("callback_url", url[:80], rule) from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable():
-        raise BadField("callback_url", url[:80], rule)
+def _callback(order: Order, private: bool) -> None:
+    if order.callback_url is None:
+        if order.callback_secret is not None:
+            raise BadField("callback_secret", None, "has no callback_url to sign for")
+        return
+    Target.parse(order.callback_url, private=private)
+    if order.callback_secret is None:
+        raise BadField("callback_secret", None, "is missing: every callback is signed with its order's own")
+    callback.key(order.callback_secret)

@@ -1,8 +1,9 @@
 """All queries. Each takes a session; what they return are rows, never bodies."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from sqlalchemy import ColumnElement, update
 from sqlmodel import Session, and_, col, delete, func, or_, select
 
 from deai.job import Address, JobId, JobState, Outcome, Timestamp
@@ -10,6 +11,8 @@ from deai_market.tables import (
     LIVE,
     AskRow,
     BlockRow,
+    CallbackRow,
+    CallbackStep,
     ChainJobRow,
     EventRow,
     LogRow,
@@ -17,6 +20,7 @@ from deai_market.tables import (
     MatchStep,
     ObservationRow,
     OrderRow,
+    UploadRow,
 )
 
 _OPEN = or_(col(ChainJobRow.state).is_(None), col(ChainJobRow.state) == JobState.OPEN)
@@ -158,6 +162,42 @@ def events_of(session: Session, job: str) -> Sequence[EventRow]:
     return session.exec(query.order_by(col(EventRow.block), col(EventRow.index))).all()
 
 
+# Callbacks.
+
+
+def closed_callbacks(session: Session, confirmations: int) -> list[tuple[CallbackRow, ChainJobRow, EventRow]]:
+    """The callbacks that wait for a job which has closed, `confirmations` blocks deep or more; the job, and the event that closed it."""
+    head = tip(session)
+    if head is None:
+        return []
+    # Not just the job's last event: anybody may bid on chain for a job that is closed.
+    query = (
+        select(CallbackRow, ChainJobRow, EventRow)
+        .join(ChainJobRow, col(CallbackRow.job) == col(ChainJobRow.id))
+        .join(EventRow, col(CallbackRow.job) == col(EventRow.job))
+        .where(
+            CallbackRow.step == CallbackStep.WAITING,
+            ChainJobRow.state == JobState.CLOSED,
+            col(EventRow.kind).in_(("JobClosed", "JobCancelled")),
+            EventRow.block <= head.number - confirmations,
+        )
+    )
+    return list(session.exec(query).all())
+
+
+def due_callback(
+    session: Session, now: float, busy: Sequence[str], full: Sequence[str]
+) -> CallbackRow | None:
+    """The callback that is due longest, of none of the jobs `busy` and none of the submitters `full`."""
+    query = select(CallbackRow).where(
+        CallbackRow.step == CallbackStep.DUE,
+        col(CallbackRow.next_at) <= now,
+        col(CallbackRow.job).not_in(busy),
+        col(CallbackRow.submitter).not_in(full),
+    )
+    return session.exec(query.order_by(col(CallbackRow.next_at))).first()
+
+
 # What is shown.
 
 
@@ -232,3 +272,57 @@ def log_from(session: Session, job: JobId, provider: str, offset: int, pieces: i
         LogRow.job == job, LogRow.provider == provider, or_(col(LogRow.last) > offset, col(LogRow.end))
     )
     return session.exec(query.order_by(col(LogRow.first)).limit(pieces)).all()
+
+
+# Uploads.
+
+
+def held_bytes(session: Session) -> dict[str, int]:
+    """What each account's blocks count for, by account."""
+    query = select(UploadRow.account, func.sum(UploadRow.bytes)).group_by(UploadRow.account)
+    return dict(session.exec(query).all())
+
+
+def upload_sizes(session: Session, digests: Collection[bytes]) -> dict[bytes, int]:
+    """Those of `digests` that somebody holds, and what they count for."""
+    query = select(UploadRow.digest, UploadRow.bytes).where(col(UploadRow.digest).in_(digests))
+    return dict(session.exec(query).all())
+
+
+def renew_uploads(
+    session: Session, account: Address, digests: Collection[bytes], now: Timestamp
+) -> set[bytes]:
+    """Those of `digests` that the account holds, which it has sent just now."""
+    mine = col(UploadRow.account) == account, col(UploadRow.digest).in_(digests)
+    session.exec(update(UploadRow).where(*mine).values(at=now))
+    return set(session.exec(select(UploadRow.digest).where(*mine)).all())
+
+
+def drop_uploads(session: Session, account: Address, before: int, limit: int) -> Sequence[UploadRow]:
+    """Removes up to `limit` blocks that the account last sent at `before` or earlier; which they were."""
+    query = select(UploadRow).where(UploadRow.account == account, UploadRow.at <= before).limit(limit)
+    rows = session.exec(query).all()
+    for row in rows:
+        session.delete(row)
+    session.flush()
+    return rows
+
+
+def has_live_job(session: Session, account: Address, now: Timestamp) -> bool:
+    """Whether the account has an open order, or is a party of a job that is awarded and not closed."""
+    if open_orders_of(session, account, now):
+        return True
+    query = select(ChainJobRow.id).where(
+        _party(account), col(ChainJobRow.state).in_((JobState.AWARDED, JobState.DELIVERED))
+    )
+    return session.exec(query.limit(1)).first() is not None
+
+
+def last_event(session: Session, account: Address) -> int | None:
+    """The chain's time at the last event of the account's jobs."""
+    query = select(func.max(EventRow.time)).join(ChainJobRow, col(EventRow.job) == col(ChainJobRow.id))
+    return session.exec(query.where(_party(account))).one()
+
+
+def _party(account: Address) -> ColumnElement[bool]:
+    return or_(col(ChainJobRow.submitter) == account, col(ChainJobRow.provider) == account)

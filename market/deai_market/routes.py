@@ -1,16 +1,21 @@
 """The market's HTTP interface. Routes that wait for news are async, so that waiting costs no thread; all others are plain functions."""
 
+import hashlib
 import time
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
+from deai.cid import Cid
 from deai.job import Address
 from deai.wire import (
     MAX_WAIT_SECONDS,
     AddressText,
+    CallbackView,
+    Cids,
     Health,
     IdText,
     JobView,
@@ -22,7 +27,7 @@ from deai.wire import (
     SignedAsk,
     SignedBid,
 )
-from deai_market import authority, gateway
+from deai_market import authority, gateway, limits
 from deai_market.bells import Topic
 from deai_market.market import Market
 
@@ -38,21 +43,31 @@ def _market(request: Request) -> Market:
 
 async def _sender(request: Request) -> Address:
     """The account that signed the request."""
-    market, query = _market(request), request.scope["query_string"].decode("latin-1")
+    return _signer(request, _market(request), hashlib.sha256(await request.body()).digest())
+
+
+def _signer(request: Request, market: Market, body_digest: bytes) -> Address:
+    query = request.scope["query_string"].decode("latin-1")
     path = request.scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
     return authority.sender(
         request.headers.get("authorization"),
         request.method,
         path,
-        await request.body(),
+        body_digest,
         origins=request.app.state.origins,
         domain=market.deployment.domain,
         now=int(market.clock.wall()),
     )
 
 
+async def _sender_if_signed(request: Request) -> Address | None:
+    """The account that signed the request, or None if nobody did."""
+    return await _sender(request) if "authorization" in request.headers else None
+
+
 InMarket = Annotated[Market, Depends(_market)]
 Sender = Annotated[Address, Depends(_sender)]
+SenderIfSigned = Annotated[Address | None, Depends(_sender_if_signed)]
 Wait = Annotated[float, Query(ge=0, le=MAX_WAIT_SECONDS)]
 Position = Annotated[int, Query(ge=0, lt=1 << 53)]
 
@@ -70,13 +85,13 @@ def info(market: InMarket) -> MarketInfo:
 
 
 @router.post("/jobs", status_code=201)
-def submit(order: Order, market: InMarket) -> JobView:
-    """Takes a signed job. The same order again changes nothing.
+def submit(order: Order, market: InMarket, account: SenderIfSigned) -> JobView:
+    """Takes a signed job. The same order again changes nothing. One with a callback comes in a request that the submitter signed.
 
-    400 a field breaks a rule; 401 the signature is not the submitter's; 402 the free balance does not cover the cap; 409 the job's state on
-    chain, or what was submitted before, forbids it; 429 too many open orders.
+    400 a field breaks a rule; 401 the signature is not the submitter's; 402 the free balance does not cover the cap; 403 the callback is not
+    the submitter's; 409 the job's state on chain, or what was submitted before, forbids it; 429 too many open orders.
     """
-    return market.job(market.book.submit(order))
+    return market.job(market.book.submit(order, account))
 
 
 @router.get("/jobs")
@@ -164,12 +179,51 @@ async def logs(
     return await _poll(market, ("logs", job), wait, read, lambda chunk: bool(chunk.data) or chunk.end)
 
 
+@router.get("/jobs/{job}/callback")
+def callback(job: IdText, account: Sender, market: InMarket) -> CallbackView:
+    """What became of the call that the job's order asked for, for its submitter. 404 if it asked for none."""
+    market.check_submitter(job, account)
+    return market.callbacks.view(job)
+
+
+@router.post("/ipfs/missing")
+def missing(wanted: Cids, account: Sender, market: InMarket) -> Cids:
+    """Those of some blocks that have to be sent. The others are held for the sender from now on, as if it had sent them.
+
+    403 an account without a balance or a job under way; 413 beyond its quota; 507 the market has no room.
+    """
+    market.uploads.check_known(account)
+    cids = [Cid.parse(text) for text in wanted.cids]
+    return Cids(cids=tuple(str(cid) for cid in market.uploads.missing(account, cids)))
+
+
+@router.post(limits.UPLOADS, status_code=204)
+async def upload(request: Request, market: InMarket) -> Response:
+    """Takes the blocks of an archive (CARv1), durably. The same again renews them. The header Content-Digest announces the body's sha-256, so
+    that its sender is known before it is read.
+
+    400 no archive, or blocks that are not their CIDs'; 401 not signed, or another body; 403 and 507 as for `missing`; 408 too slow; 413 too
+    large, or beyond the account's quota; 503 no place for one more upload, or a store that does not answer.
+    """
+    rules, digest = market.rules, limits.announced_digest(request)
+    account = _signer(request, market, digest)
+    await run_in_threadpool(market.uploads.check_known, account)
+    places: limits.Places = request.app.state.places
+    try:
+        async with places.taken(account):
+            pieces = await limits.body_of(request, digest, rules.upload_bytes, rules.upload_seconds)
+            await run_in_threadpool(market.uploads.take, account, pieces)
+    except ClientDisconnect:
+        return Response(status_code=400)  # to nobody
+    return Response(status_code=204)
+
+
 @router.api_route("/ipfs/{cid}", methods=["GET", "HEAD"], response_class=Response)
 def block(
     cid: str, request: Request, market: InMarket, wanted: Annotated[str | None, Query(alias="format")] = None
 ) -> Response:
     """One block, raw, to be verified by whoever asked. 404 if it is not here, 406 for any other form."""
-    return gateway.block(request, cid, wanted, market.store)
+    return gateway.block(request, cid, wanted, market.content)
 
 
 async def _poll(

@@ -7,6 +7,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from deai.settings import ChainSettings, StoreSettings
+from deai.wire import UPLOAD_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,24 @@ class Rules:
     """How much log is kept of one job."""
     observations: int = 64
     """How many observations are kept of one job by one provider."""
+    callback_private: bool = False
+    """Whether callbacks may go to this machine and to local nets."""
+    upload_account_bytes: int = 4 << 30
+    """How much content one account may hold."""
+    uploads_bytes: int = 64 << 30
+    """How much content all accounts together may hold."""
+    upload_days: int = 14
+    """How long content is kept after its last upload, and after the last event of its account's jobs."""
+    upload_bytes: int = 2 * UPLOAD_BYTES
+    """The largest upload: one of many that make up large content."""
+    upload_seconds: float = 120
+    """How long one upload may take to arrive."""
+    upload_places: int = 16
+    """How many uploads are read at the same time; each takes its size of memory."""
+    upload_wait_seconds: float = 20
+    """How long an upload waits for a place."""
+    disk_reserve_bytes: int = 256 << 20
+    """What uploads leave free on the disk, for the market's own database."""
     body_bytes: int = 4 << 20
     """The largest body of a request."""
 
@@ -62,6 +81,14 @@ class Settings(ChainSettings, StoreSettings):
     """How often the chain is asked for its head."""
     open_jobs: int = Field(default=1_000, ge=1)
     """How many open orders one account may have."""
+    upload_mib: int = Field(default=4_096, ge=0)
+    """How much content one account may hold."""
+    uploads_mib: int = Field(default=65_536, ge=0)
+    """How much content all accounts together may hold."""
+    upload_days: int = Field(default=14, ge=0)
+    """How long content is kept after its last upload, and after the last event of its account's jobs."""
+    callback_private: bool = False
+    """Whether callbacks may go to this machine and to local nets. Only where every submitter may reach those anyway."""
 
     @property
     def rules(self) -> Rules:
@@ -73,4 +100,8 @@ class Settings(ChainSettings, StoreSettings):
             confirmations=self.confirmations,
             poll_seconds=self.poll_seconds,
             open_jobs=self.open_jobs,
+            callback_private=self.callback_private,
+            upload_account_bytes=self.upload_mib << 20,
+            uploads_bytes=self.uploads_mib << 20,
+            upload_days=self.upload_days,
         )

@@ -88,8 +88,35 @@ class OrderRow(SQLModel, table=True):
     signature: bytes
     resources: str
     max_seconds: int
-    callback_url: str | None = None
-    """Never published."""
+
+
+class CallbackStep(StrEnum):
+    """How far a callback came."""
+
+    WAITING = "waiting"  # -> DUE (its job closed, too deep in the chain to be undone)
+    DUE = "due"  # -> DELIVERED (the receiver took it), GIVEN_UP (it did not, too often or for too long)
+    DELIVERED = "delivered"
+    GIVEN_UP = "given up"
+
+
+class CallbackRow(SQLModel, table=True):
+    """Whom to tell that a job closed, and what became of it. Shown to nobody but the job's submitter; the secret not even there."""
+
+    __tablename__ = "callbacks"
+    job: str = Field(primary_key=True)
+    submitter: str = Field(index=True)
+    url: str
+    secret: str
+    step: CallbackStep = Field(default=CallbackStep.WAITING, index=True)
+    body: str | None = None
+    """What is sent, the same in every attempt; from DUE on."""
+    attempts: int = 0
+    """Counted before each is made: one that was cut short is counted, and made again."""
+    first_at: float | None = None
+    next_at: float | None = Field(default=None, index=True)
+    """Seconds since 1970, by the market's own clock; of the first attempt, and of the next."""
+    error: str | None = None
+    """Why the last attempt failed."""
 
 
 class AskRow(SQLModel, table=True):
@@ -143,3 +170,15 @@ class LogRow(SQLModel, table=True):
     last: int = Field(sa_type=BigInteger)
     data: bytes
     end: bool = False
+
+
+class UploadRow(SQLModel, table=True):
+    """A block that an account holds here."""
+
+    __tablename__ = "uploads"
+    account: str = Field(primary_key=True)
+    digest: bytes = Field(primary_key=True, index=True)
+    bytes: int = Field(sa_type=BigInteger)
+    """What it counts for: its size in full pages."""
+    at: int = Field(sa_type=BigInteger)
+    """When the account last sent it."""

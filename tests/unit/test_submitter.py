@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 from eth_account import Account
+from eth_account.signers.local import LocalAccount
 
 from deai import unixfs
 from deai.ask import Ask, Capacity, Prices
 from deai.cid import Cid, Codec
+from deai.content import Content
 from deai.errors import BadField, ContentMissing, DeaiError, MarketUnavailable, WrongState
 from deai.home import Home
 from deai.job import Address, Bid, JobId, JobState, Outcome, Timestamp, Wei
@@ -42,7 +44,7 @@ class Market(MarketApi):
     def asks(self) -> list[SignedAsk]:
         return self.offers
 
-    def submit(self, order: Order) -> JobView:
+    def submit(self, order: Order, account: LocalAccount | None = None) -> JobView:
         self.orders.append(order)
         if self.mute:
             raise MarketUnavailable("no answer")
@@ -55,7 +57,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.chain = MemoryChain()
-        self.store = LocalStore(folder / "store")
+        self.store = Content(LocalStore(folder / "store"))
         self.market = Market(self.chain)
         self.submitter = Submitter(
             ALICE, self.chain.deployment(), self.chain, self.market, self.store, Home(folder / "home")
