@@ -1,7 +1,7 @@
 """Settings: one frozen object per process, read once from the environment; all that is missing is reported together."""
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import platformdirs
 from pydantic import Field, ValidationError
@@ -23,6 +23,8 @@ class HomeSettings(BaseSettings):
     """The name of the key to sign with, as in `deai keys list`."""
     password_file: Path | None = None
     """A file with the key's password; without it the password is asked for."""
+    local: Path | None = None
+    """The folder of the market that `deai up` runs on this machine; without it `local` in the home folder."""
 
     @property
     def keys(self) -> Path:
@@ -46,11 +48,21 @@ class StoreSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="DEAI_", frozen=True)
 
-    store: Path
-    """The folder of the content store."""
+    store: str
+    """The content store: a folder, or the address of a Kubo node's API (`http://127.0.0.1:5001`, `/ip4/127.0.0.1/tcp/5001`)."""
 
 
-class Settings(HomeSettings, ChainSettings, StoreSettings):
+class ContentSettings(StoreSettings):
+    """Where content is, where else it is looked for, and whether others get it."""
+
+    gateways: tuple[str, ...] = ()
+    """URLs of trustless gateways to read from, beside the market's own (a JSON list)."""
+    share: Literal["market", "no"] | None = None
+    """Whether what others need is handed to the market. Otherwise: `market` for a folder, which only this machine can read, and `no` for a
+    Kubo node."""
+
+
+class Settings(HomeSettings, ChainSettings, ContentSettings):
     """All that a submitter needs. Each is an environment variable: `DEAI_RPC`, `DEAI_MARKET`, and so on."""
 
     market: str

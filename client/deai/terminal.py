@@ -88,10 +88,10 @@ def account(settings: "HomeSettings") -> "LocalAccount":
 
 def open_submitter() -> "Submitter":
     """The SDK with the settings' parts and the key unlocked. Its connections close with the command."""
+    from deai.content import opened
     from deai.deployment import Deployment
     from deai.home import Home
     from deai.journal import Journal
-    from deai.local_store import LocalStore
     from deai.market_api import MarketApi
     from deai.settings import Settings, load
     from deai.submitter import Submitter
@@ -100,13 +100,14 @@ def open_submitter() -> "Submitter":
     settings = load(Settings)
     deployment = Deployment.load(settings.deployment)
     market = MarketApi(settings.market, deployment.domain)
-    click.get_current_context().call_on_close(market.close)
+    context, signer = click.get_current_context(), account(settings)
+    context.call_on_close(market.close)
     return Submitter(
-        account(settings),
+        signer,
         deployment,
         Web3Chain(settings.rpc, deployment, journal=Journal(settings.home / "journal")),
         market,
-        LocalStore(settings.store),
+        context.with_resource(opened(settings, market, signer)),
         Home(settings.home),
     )
 

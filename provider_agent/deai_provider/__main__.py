@@ -17,11 +17,11 @@ import click
 
 from deai import keys
 from deai.clock import ChainClock
+from deai.content import opened
 from deai.deployment import Deployment
 from deai.errors import BadField, DeaiError, WrongRequest
 from deai.job import Address, Wei
 from deai.journal import Journal
-from deai.local_store import LocalStore
 from deai.market_api import MarketApi
 from deai.settings import load
 from deai.web3_chain import Web3Chain
@@ -63,6 +63,7 @@ def run() -> None:
         _alone(settings),
         Ledger(settings.ledger) as promises,
         MarketApi(settings.market, deployment.domain) as market,
+        opened(settings, market, account) as content,
     ):
         executor = DockerExecutor(
             settings.work / "runs",
@@ -74,7 +75,7 @@ def run() -> None:
             account=account,
             chain=chain,
             market=market,
-            store=LocalStore(settings.store),
+            store=content,
             executor=executor,
             ledger=promises,
             rules=rules,

@@ -240,6 +240,11 @@ class Assignment:
             shop.note(self._id, exit=record)
             root = unixfs.add(result, shop.store)
         shop.store.pin(root)
+        try:
+            shop.store.share(root)
+        except (Unavailable, WrongRequest) as error:
+            # The market must not be able to burn the bond: the delivery needs nobody but the chain.
+            _log.warning("%s: the result is not with the market: %s", self._id, error)
         self._move(Step.PUBLISHED, result=str(root))
 
     def _deliver(self, entry: Entry) -> None:

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from deai.ask import Prices
 from deai.deployment import AddressField, Deployment
 from deai.errors import BadField
 from deai.job import Address, Wei
+from deai.settings import ContentSettings
 from deai_provider.hardware import Reserve
 from deai_provider.policy import Rules
 
@@ -29,7 +30,7 @@ class PriceText(BaseModel):
     gpu_second: str = "0"
 
 
-class Settings(BaseSettings):
+class Settings(ContentSettings):
     """What a provider must say before it offers its machine. Amounts are decimal numbers of tokens, by
     symbol: `{"DAI": "50"}`.
     """
@@ -42,8 +43,6 @@ class Settings(BaseSettings):
     """The deployment file: chain id, escrow, tokens."""
     market: str
     """The URL of a market."""
-    store: Path
-    """The folder of the content store."""
     work: Path
     """The folder for the ledger, images, inputs and volumes. On this machine's own disk."""
     key: Path

@@ -1,25 +1,38 @@
 """What the agent works with: its parts, its rules, and how much of the machine is still free."""
 
+import logging
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from eth_account.signers.local import LocalAccount
 
 from deai.ask import Capacity, without
 from deai.chain import Chain, JobAwarded
 from deai.clock import ChainClock
-from deai.job import Address, Job, JobId, JobState, Timestamp, Wei
+from deai.content import Content
+from deai.errors import Bug, Unavailable
+from deai.job import Address, Job, JobId, JobState, Terms, Timestamp, Wei
 from deai.signing import Domain
-from deai.store import Store
 from deai.wire import LogChunk, Matches, Observation, SignedAsk, SignedBid
+from deai_provider import policy
 from deai_provider.executor import Executor
+from deai_provider.late_logs import LateLogs
 from deai_provider.ledger import BEFORE_AWARD, BUSY, Entry, Ledger, Step, resources
 from deai_provider.policy import Room, Rules, confirmations
 
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
 REORG_BLOCKS = 64
 """An award is looked for from this many blocks before its bid was signed: a reorg may shorten the chain."""
+
+_HEAD = 1 << 62
+"""Beyond every chain's head: events are asked for up to it."""
 
 
 class Market(Protocol):
@@ -38,19 +51,21 @@ class Market(Protocol):
     def observe(self, account: LocalAccount, id_: JobId, observation: Observation) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Workshop:
     """The parts of one agent, shared by its threads."""
 
     account: LocalAccount
     chain: Chain
     market: Market
-    store: Store
+    store: Content
     executor: Executor
     ledger: Ledger
     rules: Rules
+    measure: Callable[[int], Capacity]
+    """All that the machine gives to jobs, as it is now; it is told how many MiB of the disk they hold already."""
     capacity: Capacity
-    """All that the machine gives to jobs."""
+    """What was measured last."""
     work: Path
     max_input_bytes: int
     """Of all inputs of one job together."""
@@ -63,8 +78,12 @@ class Workshop:
     stopping: threading.Event = field(default_factory=threading.Event)
     admission: threading.Lock = field(default_factory=threading.Lock)
     """Held from the look at what is free until the ledger says that it is taken."""
+    late_logs: LateLogs = field(init=False)
     images: threading.Lock = field(default_factory=threading.Lock)
     """Held by the one thread that fetches or removes image archives."""
+
+    def __post_init__(self) -> None:
+        self.late_logs = LateLogs(self.work / "late-logs")
 
     @property
     def address(self) -> Address:
@@ -109,9 +128,12 @@ class Workshop:
         """The job's award in the chain as it is now, whoever won it. Raises ChainUnavailable."""
         if self.chain.state(entry.id)[0] in (JobState.UNKNOWN, JobState.OPEN):
             return None
+        return self.award_event(entry)
+
+    def award_event(self, entry: Entry) -> JobAwarded | None:
+        """The same, of a job that was awarded: one question less. Raises ChainUnavailable."""
         first = max(0, (entry.bid_block or 0) - REORG_BLOCKS)
-        events = self.chain.events(first, self.chain.head().number, entry.id)
-        awards = [event for event in events if isinstance(event, JobAwarded)]
+        awards = [event for event in self.chain.events(first, _HEAD, entry.id) if isinstance(event, JobAwarded)]
         return awards[-1] if awards else None
 
     def confirmed(self, block: int, job: Job, value: Wei) -> bool:
@@ -119,12 +141,50 @@ class Workshop:
         # A token that is no longer served has no unit: then all that an old job is worth counts as one.
         unit = self.rules.confirm_unit.get(job.token) or Wei(max(value, 1))
         needed = confirmations(self.rules.confirmations, value, unit)
-        return self.chain.head().number - block >= needed
+        return needed == 0 or self.chain.head().number - block >= needed
+
+    def hopeless(self, expires_at: Timestamp, since: float) -> bool:
+        """Whether a bid is surely not awarded any more. `since` is when it was first looked after, by the monotonic clock: this machine's
+        own clock may have jumped, so a block must say that the bid is over, or as much time have passed as any bid lives.
+
+        Raises ChainUnavailable.
+        """
+        if not policy.hopeless(expires_at, self.clock.now()):
+            return False
+        watched = time.monotonic() - since
+        return (
+            watched >= policy.BID_SECONDS + policy.GRACE_SECONDS
+            or policy.hopeless(expires_at, self.chain.head().time)
+        )
+
+    def deadline_passed(self, terms: Terms) -> bool:
+        """Whether no delivery can be mined any more. This machine's clock may be wrong, so a block must say it."""
+        if self.clock.now() < terms.deliver_by:
+            return False
+        try:
+            return self.chain.head().time >= terms.deliver_by
+        except Unavailable as error:
+            _log.info("whether deliver_by has come is not known: %s", error)
+            return False
 
     def move(self, id_: JobId, step: Step, reason: str = "", **facts: object) -> Entry:
-        """Writes the step into the ledger."""
-        return self.ledger.move(id_, step, Timestamp(int(self.clock.wall())), reason, **facts)
+        """Writes the step into the ledger. Raises LedgerUnavailable."""
+        entry = self.ledger.move(id_, step, Timestamp(int(self.clock.wall())), reason, **facts)
+        _log.info("%s: %s%s", id_, step, f": {reason}" if reason else "")
+        return entry
 
     def note(self, id_: JobId, **facts: object) -> Entry:
-        """Writes facts into the ledger."""
+        """Writes facts into the ledger. Raises LedgerUnavailable."""
         return self.ledger.note(id_, Timestamp(int(self.clock.wall())), **facts)
+
+
+def award_facts(award: JobAwarded) -> dict[str, Any]:
+    """What the ledger keeps of an award."""
+    return {"terms": award.terms, "award_block": award.block, "award_hash": award.block_hash}
+
+
+def known(value: T | None) -> T:
+    """A fact that the job's step promises to be there."""
+    if value is None:
+        raise Bug("ledger: a fact is missing that an earlier step wrote")
+    return value

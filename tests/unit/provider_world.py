@@ -16,6 +16,7 @@ from deai.ask import Ask, Capacity, Prices
 from deai.chain import Event, JobDelivered
 from deai.cid import Cid, Codec
 from deai.clock import ChainClock
+from deai.content import Content
 from deai.errors import DeaiError, MarketUnavailable
 from deai.job import Address, Job, JobId, Timestamp, Wei
 from deai.local_store import LocalStore
@@ -107,7 +108,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.chain = MemoryChain()
-        self.store = LocalStore(folder / "store")
+        self.store = Content(LocalStore(folder / "store"))
         self.market = FakeMarket(self.chain)
         self.script: Callable[[Run], Script] = lambda _: Script(log=b"hello\n", outputs={"out.txt": b"42"})
         self.executor = ScriptedExecutor(folder / "runs", self._play)

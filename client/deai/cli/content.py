@@ -15,17 +15,17 @@ from deai.terminal import command, emit, open_job, say
     "--image", metavar="NAME", help="The path is an image archive: remember NAME for --docker-image."
 )
 def add(path: Path, image: str | None, as_json: bool) -> None:
-    """Put a file or folder into the content store and print its CID."""
+    """Put a file or folder into your content store and print its CID. The market gets it with the job that needs it."""
     from deai import unixfs
+    from deai.content import open_store
     from deai.home import Home, is_image_archive
-    from deai.local_store import LocalStore
     from deai.settings import HomeSettings, StoreSettings, load
 
     if not path.exists():
         raise BadField("path", str(path), "does not exist")
     if image is not None and not is_image_archive(path):
         raise BadField("path", str(path), "is not an image archive as `docker save` writes it")
-    store = LocalStore(load(StoreSettings).store)
+    store = open_store(load(StoreSettings).store, "DEAI_STORE")
     cid = unixfs.add(path, store)
     store.pin(cid)
     if image is not None:
