@@ -10,8 +10,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from deai.errors import BadField
-from deai.profiles import nearest
 from deai.spec import bad_field
+from deai.words import nearest
 
 _DURATION = re.compile(r"(\d+)\s*([smhd]?)", re.IGNORECASE)
 MAX_SECONDS = 366 * 86_400
@@ -54,7 +54,9 @@ class JobFile(BaseModel):
 
     name: str
     docker_image: str
-    """An image archive's CID, `name@sha256:…`, or a name given by `deai add --image NAME`."""
+    """A name in a registry (`python:3.12`, `ghcr.io/a/b@sha256:…`), an image archive's CID, or a name given by `deai add --image NAME`."""
+    platform: str | None = None
+    """Of an image that a registry has for several; linux/amd64 unless set."""
     payment_token: str
     payment_amount: Text
     """The most the job may cost: the cap of its price ramp."""
