@@ -10,6 +10,7 @@ from deai.errors import BadField
 from deai.job import Address, Wei
 from deai.signing import Domain
 from deai.spec import bad_field
+from deai.words import nearest
 
 
 def _checksummed(text: str) -> Address:
@@ -83,4 +84,6 @@ class Deployment(BaseModel):
             if name.upper() == token.symbol.upper() or name.lower() == token.address.lower():
                 return token
         known = ", ".join(token.symbol for token in self.tokens) or "none"
-        raise BadField("payment_token", name, f"is not known to this deployment; known: {known}")
+        close = nearest(name, [token.symbol for token in self.tokens])
+        hint = f"{close} Known: {known}" if close.startswith("did") else close
+        raise BadField("payment_token", name, f"is not known to this deployment; {hint}")

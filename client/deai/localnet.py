@@ -6,7 +6,8 @@ One starter for `deai up`, the demo and the tests. All it writes is in one folde
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,12 +16,17 @@ import httpx
 
 from deai import keys
 from deai.anvil import LOCAL_CHAIN_ID, MNEMONIC, AnvilNode, anvil_binary, local_account
+from deai.content import opened
 from deai.deployment import Deployment
 from deai.engine import engine_answers, lacking_engine, start_engine
-from deai.errors import ChainUnavailable, Unavailable, WrongRequest
+from deai.errors import BadField, ChainUnavailable, Unavailable, WrongRequest
+from deai.home import Home
 from deai.job import Address, Wei
 from deai.journal import Journal
-from deai.program import Program, find_program, free_port, is_free
+from deai.market_api import MarketApi
+from deai.program import Program, find_program, free_port, is_free, write_down
+from deai.settings import ContentSettings
+from deai.submitter import Submitter
 from deai.web3_chain import Web3Chain
 
 __all__ = [
@@ -183,13 +189,19 @@ class Localnet:
 
     def client_environment(self) -> dict[str, str]:
         """The settings of `deai` for this market, as its submitter."""
-        own = {"home": self.folder / "home", "key": "submitter", "market": self.market_url}
+        own = {
+            "home": self.folder / "home",
+            "key": "submitter",
+            "market": self.market_url,
+            "store": self.store("submitter"),
+        }
         return self._environment("DEAI_", own)
 
     def market_environment(self) -> dict[str, str]:
         """The settings of `deai-market`."""
         own = {
             "data": self.folder / "market",
+            "store": self.store("market"),
             "host": "127.0.0.1",
             "port": self.market_url.rpartition(":")[2],
             "key": self.folder / "home" / "keys" / "market.json",
@@ -203,6 +215,7 @@ class Localnet:
             "name": self.agent_name,
             "market": self.market_url,
             "work": self.folder / "provider",
+            "store": self.store("provider"),
             "key": self.folder / "home" / "keys" / "provider.json",
             "slots": 2,
             "confirmations": 0,
@@ -211,6 +224,24 @@ class Localnet:
         }
         engine = {} if self.docker_host is None else {"DOCKER_HOST": self.docker_host}
         return self._environment("DEAI_PROVIDER_", own) | engine
+
+    def store(self, role: str) -> Path:
+        """The folder of the content store of `submitter`, `provider` or `market`: each has its own, as if on its own machine."""
+        return self.folder / "stores" / role
+
+    @contextmanager
+    def submitter(self) -> Iterator[Submitter]:
+        """The SDK with the key, the store and the home folder of `client_environment`."""
+        account = keys.unlock(
+            self.folder / "home" / "keys" / "submitter.json", self.password_file.read_text()
+        )
+        settings = ContentSettings(store=str(self.store("submitter")), gateways=(), share="market")
+        with (
+            MarketApi(self.market_url, self.deployment.domain) as market,
+            opened(settings, market, account) as content,
+        ):
+            home = Home(self.folder / "home")
+            yield Submitter(account, self.deployment, self.chain(), market, content, home)
 
     @property
     def agent_name(self) -> str:
@@ -246,7 +277,6 @@ class Localnet:
         shared = {
             "rpc": self.rpc,
             "deployment": self.deployment_file,
-            "store": self.folder / "store",
             "password_file": self.password_file,
         }
         return {f"{prefix}{name.upper()}": str(value) for name, value in {**shared, **own}.items()}
@@ -260,13 +290,8 @@ class Localnet:
         return program
 
     def _write_running(self) -> None:
-        """So that a later process can end what this one could not."""
-        rows = [
-            {"name": each.name, "pid": each.running.pid, "started": each.running.started}
-            for each in self.programs.values()
-        ]
         if self.folder.exists():
-            _write(self.running_file, rows)
+            write_down(self.running_file, [each.running for each in self.programs.values()])
 
     def _write_keys(self) -> None:
         if not self.password_file.exists():
@@ -312,24 +337,23 @@ def _program(name: str) -> str:
     return str(found)
 
 
+def kept_ports(path: Path) -> list[int]:
+    """The ports of chain and market that a folder's `ports.json` names; none if there is no such file. Raises BadField."""
+    try:
+        return [int(port) for port in json.loads(path.read_text())] if path.exists() else []
+    except (ValueError, TypeError) as error:
+        raise BadField("ports", str(path), "is not a list of ports; remove it") from error
+
+
 def _addresses(path: Path) -> tuple[str, str]:
     """Where the chain and the market listen: as before, so that shells which know it need not be told."""
-    try:
-        ports = [int(port) for port in json.loads(path.read_text())] if path.exists() else []
-    except (ValueError, TypeError) as error:
-        raise WrongRequest(f"{path}: is not a list of ports; remove it") from error
+    ports = kept_ports(path)
     if len(ports) != 2 or not all(is_free(port) for port in ports):
         ports = [free_port(), free_port()]
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(path, ports)
+        path.write_text(json.dumps(ports))
     rpc, market = (f"http://127.0.0.1:{port}" for port in ports)
     return rpc, market
-
-
-def _write(path: Path, value: object) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value))
-    partial.replace(path)
 
 
 def _answers(url: str) -> bool:

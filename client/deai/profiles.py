@@ -1,6 +1,5 @@
 """Compute profiles: names for resources, in tables that users can read and extend; and sizes as people write them."""
 
-import difflib
 import re
 import tomllib
 from decimal import Decimal
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deai.errors import BadField
+from deai.words import nearest
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(MiB|GiB|TiB|MB|GB|TB|M|G|T)?", re.IGNORECASE)
 _MIB = {"m": 1, "g": 1 << 10, "t": 1 << 20}
@@ -28,12 +28,6 @@ def millis(text: str, field: str) -> int:
     if not re.fullmatch(r"\d+(\.\d{1,3})?", text.strip()):
         raise BadField(field, text, "is a number of cores such as 2 or 0.5")
     return int(Decimal(text) * 1_000)
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """A hint that names the known word nearest to a mistyped one, or all of them."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
 
 
 def table(home: Path | None = None) -> dict[str, dict[str, Any]]:

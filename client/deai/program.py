@@ -1,5 +1,6 @@
 """Programs that are started by name and ended by process id, also by a later process: an id is trusted only with its start time."""
 
+import json
 import os
 import shutil
 import signal
@@ -7,11 +8,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from deai.errors import Unavailable
+from deai.errors import BadField, Unavailable
 
 _START_SECONDS = 120.0
 _STOP_SECONDS = 15.0
@@ -81,13 +82,38 @@ class Running:
         """Asks it to end, waits, and kills its group if it does not. False if it did not run any more."""
         if not self.alive:
             return False
-        os.kill(self.pid, signal.SIGTERM)
         deadline = time.monotonic() + seconds
+        try:
+            os.kill(self.pid, signal.SIGTERM)
+        except ProcessLookupError:
+            return True
         while self.alive:
             if time.monotonic() > deadline:
-                _kill_group(self.pid)
+                _kill(self.pid)
             time.sleep(_POLL_SECONDS)
         return True
+
+
+def this_process(name: str) -> Running:
+    """The one that asks."""
+    return Running(name, os.getpid(), started_at(os.getpid()) or "")
+
+
+def write_down(path: Path, running: Iterable[Running]) -> None:
+    """So that a later process can end what this one could not. The file appears whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps([asdict(each) for each in running]))
+    partial.replace(path)
+
+
+def written_down(path: Path) -> list[Running]:
+    """What was written down there; nothing if there is no such file. Raises BadField for a file of somebody else."""
+    try:
+        return [Running(**each) for each in json.loads(path.read_text())]
+    except FileNotFoundError:
+        return []
+    except (ValueError, TypeError) as error:
+        raise BadField("running", str(path), "is not a list of processes; remove it") from error
 
 
 class Program:
@@ -132,7 +158,7 @@ class Program:
     def kill(self) -> None:
         """Ends it, and what it started in its group, as a power cut would."""
         if self.exit_code is None:
-            _kill_group(self.process.pid)
+            _kill(self.process.pid)
         self.process.wait()
 
     def stop(self) -> None:
@@ -145,8 +171,9 @@ class Program:
                 self.kill()
 
 
-def _kill_group(pid: int) -> None:
+def _kill(pid: int) -> None:
+    """The process, and its group where it leads one."""
     try:
-        os.killpg(pid, signal.SIGKILL)
+        os.killpg(pid, signal.SIGKILL) if os.getpgid(pid) == pid else os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         return

@@ -31,6 +31,11 @@ class HomeSettings(BaseSettings):
         """The folder of the keystore files."""
         return self.home / "keys"
 
+    @property
+    def local_folder(self) -> Path:
+        """The folder of the market that `deai up` runs."""
+        return (self.local or self.home / "local").absolute()
+
 
 class ChainSettings(BaseSettings):
     """What an auditor needs: a node and the escrow's place."""

@@ -32,8 +32,10 @@ def submit() -> None:
 @click.option("--payment-amount", help="The most the job may cost: the cap of its price ramp.")
 @click.option("--callback-url", help="Kept with the order, outside the public spec.")
 @click.option(
-    "--docker-image", help="An image archive's CID, name@sha256:…, or a name given by `deai add --image`."
+    "--docker-image",
+    help="A name in a registry (python:3.12), an image archive's CID, or a name given by `deai add --image`.",
 )
+@click.option("--platform", help="Of an image that a registry has for several (the default is linux/amd64).")
 @click.option("--command", help="What to run, instead of the script.")
 @click.option(
     "--env", multiple=True, metavar="NAME=VALUE", help="An environment variable; may be repeated. Public."
@@ -70,6 +72,7 @@ def submit_job(file: Path | None, env: tuple[str, ...], yes: bool, as_json: bool
             {
                 "job": job,
                 "spec_cid": str(draft.spec.cid()),
+                "image": str(draft.spec.image),
                 "price_cap": str(draft.job.price_cap),
                 "quote": _text(draft.quote),
             }
@@ -93,7 +96,7 @@ def _text(value: object) -> str | None:
 def _show(draft: "Draft") -> None:
     from deai.clock import utc
 
-    resources, token = draft.spec.resources, draft.token
+    resources, token, manifest = draft.spec.resources, draft.token, draft.manifest
     gpus = (
         f", {resources.gpus} GPU {resources.gpu_model or ''} {resources.vram_mib} MiB"
         if resources.gpus
@@ -101,7 +104,7 @@ def _show(draft: "Draft") -> None:
     )
     rows = [
         ("job", draft.spec.name),
-        ("image", str(draft.spec.image)),
+        ("image", str(draft.spec.image) + (f", {manifest.platform}, {manifest.bytes / 1e6:.1f} MB to fetch" if manifest else "")),
         ("command", " ".join(draft.spec.command)),
         ("resources", f"{resources.cpu_millis / 1000:g} cores, {resources.memory_mib} MiB memory, {resources.disk_mib} MiB disk{gpus}"),
         ("time", f"at most {draft.spec.max_seconds} s"),
