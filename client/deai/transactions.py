@@ -21,6 +21,7 @@ from deai.node import Node, Refused, quantity
 _log = logging.getLogger(__name__)
 
 _TRIES = 3
+_NONCE_TRIES = 8
 _LOOKS = 3
 """So many looks in a row must find the nonce used by another: a hosted node's replicas may lag."""
 _ADOPTED_SECONDS = 86_400
@@ -151,14 +152,14 @@ class Transactions:
         with self._journal.key(call.sender):
             if self._mend(call):
                 count = self._count(call, "pending")
-            for last in (False, False, True):
+            for left in reversed(range(_NONCE_TRIES)):
                 nonce = free_nonce(count, self._journal.taken(call, newest))
                 entry = self._journal.write(call, nonce, gas, self._sign(signer, call, nonce, gas, fees))
                 refused = self._broadcast(entry)
                 if refused is None:
                     return entry
                 self._journal.mark(entry.id, Fate.REFUSED, told=True)
-                if last or not _says(refused, (*_NONCE_USED, *_NONCE_HELD)):
+                if not left or not _says(refused, (*_NONCE_USED, *_NONCE_HELD)):
                     raise self._error(refused, call) from refused
                 count = self._count(call, "pending")
                 if _says(refused, _NONCE_HELD):
