@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from deai.settings import ContentSettings
     from deai.upload import Uploader
 
+_SEARCH_SECONDS = 30.0
 _ADDRESSES = ("http://", "https://", "/ip4/", "/ip6/", "/dns/", "/dns4/", "/dns6/", "/unix/")
 
 
@@ -39,6 +40,13 @@ class Content:
         self.own = own
         self._uploader = uploader
         self._sources, self._ordering = list(sources), threading.Lock()
+
+    def close(self) -> None:
+        """Closes the connections of its parts that have any."""
+        for part in (self.own, *self._asked()):
+            close = getattr(part, "close", None)
+            if close is not None:
+                close()
 
     def put(self, blocks: Iterable[Block]) -> None:
         """Keeps the blocks in the party's own store, durably. Raises BadContent, StoreUnavailable."""
@@ -139,27 +147,34 @@ def opened(settings: "ContentSettings", market: "MarketApi", account: "LocalAcco
     from deai.upload import Uploader  # noqa: PLC0415
 
     prefix = settings.model_config.get("env_prefix", "")
+    sources: list[Store] = []
+    for url in (market.url, *settings.gateways):
+        try:
+            sources.append(GatewayStore(url))
+        except BadField as error:
+            raise BadField(f"{prefix}GATEWAYS", url, error.rule) from error
+    share = settings.share or ("no" if is_kubo(settings.store) else "market")
+    if is_kubo(settings.store):
+        # The node is asked for what it has, then the gateways; only then may it search its network, which takes long.
+        sources.append(open_store(settings.store, f"{prefix}STORE", search_seconds=_SEARCH_SECONDS))
     own = open_store(settings.store, f"{prefix}STORE")
-    with ExitStack() as stack:
-        sources: list[Store] = []
-        for url in (market.url, *settings.gateways):
-            try:
-                sources.append(stack.enter_context(closing(GatewayStore(url))))
-            except BadField as error:
-                raise BadField(f"{prefix}GATEWAYS", url, error.rule) from error
-        share = settings.share or ("no" if is_kubo(settings.store) else "market")
-        yield Content(own, sources, Uploader(market, account) if share == "market" else None)
+    with closing(Content(own, sources, Uploader(market, account) if share == "market" else None)) as content:
+        yield content
 
 
-def open_store(text: str, setting: str) -> Store:
-    """The store that a setting names: a folder, or the API of a Kubo node (`http://127.0.0.1:5001`, `/ip4/127.0.0.1/tcp/5001`).
+def open_store(text: str, setting: str, *, search_seconds: float = 0) -> Store:
+    """The store that a setting names: a folder, or the API of a Kubo node (`http://127.0.0.1:5001`, `/ip4/127.0.0.1/tcp/5001`), which searches
+    its network for `search_seconds`.
 
     Raises BadField that names the setting for what is neither, StoreUnavailable.
     """
     if is_kubo(text):
         from deai.kubo_store import KuboStore  # noqa: PLC0415 - its library takes a while to load
 
-        return KuboStore(text)
+        try:
+            return KuboStore(text, search_seconds=search_seconds)
+        except BadField as error:
+            raise BadField(setting, text, error.rule) from error
     if not text or "://" in text:
         raise BadField(
             setting, text, "is neither a folder nor the address of a Kubo node (`http://127.0.0.1:5001`)"
