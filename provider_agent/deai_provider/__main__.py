@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import NoReturn
 
 import click
@@ -28,6 +29,7 @@ from deai.web3_chain import Web3Chain
 from deai_provider import hardware, ledger
 from deai_provider.agent import Agent
 from deai_provider.docker_executor import DockerExecutor
+from deai_provider.image_archive import ImageLimits
 from deai_provider.ledger import Ledger
 from deai_provider.settings import Settings
 from deai_provider.workshop import Workshop
@@ -69,7 +71,9 @@ def run() -> None:
             settings.work / "runs",
             agent=settings.name,
             devices=hardware.devices(),
-            image_budget_bytes=settings.image_cache_mib << 20,
+            image_limits=ImageLimits(archive=settings.max_image_mib * _MIB),
+            image_budget_bytes=settings.image_cache_mib * _MIB,
+            private_registries=settings.private_registries,
         )
         shop = Workshop(
             account=account,
@@ -79,11 +83,13 @@ def run() -> None:
             executor=executor,
             ledger=promises,
             rules=rules,
+            measure=partial(hardware.capacity, settings.work, settings.slots, settings.reserve),
             capacity=hardware.capacity(settings.work, settings.slots, settings.reserve),
             work=settings.work,
             max_input_bytes=settings.max_input_mib * _MIB,
             max_image_bytes=settings.max_image_mib * _MIB,
             image_cache_bytes=settings.image_cache_mib * _MIB,
+            look_back_blocks=settings.look_back_blocks,
             clock=clock,
             poll_seconds=settings.poll_seconds,
         )

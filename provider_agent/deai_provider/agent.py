@@ -15,7 +15,8 @@ from deai.signing import check_job, job_id, sign_ask
 from deai.wire import Match, SignedAsk
 from deai_provider import policy
 from deai_provider.assignment import Assignment
-from deai_provider.ledger import BUSY, UNDER_AWARD, Entry, Step
+from deai_provider.inventory import Inventory
+from deai_provider.ledger import BUSY, Entry, Step
 from deai_provider.purse import Purse
 from deai_provider.workshop import Workshop
 
@@ -30,6 +31,9 @@ _LOOK_POLLS, _PAUSE_POLLS, _LATE_LOOK_POLLS = 4, 20, 20
 """How often the ledger is gone through, how long a failure is waited out, and how often lost bids are
 looked after.
 """
+_WAITING_SECONDS = 20.0
+"""A match that found no free slot is worth a try for this long; then the market may have let it go."""
+_SHARE_POLLS = 20
 _STOP_SECONDS = 5.0
 _GOODBYE_SECONDS = 2.0
 
@@ -44,11 +48,17 @@ class Agent:
         self._shop, self._ask_seconds = shop, ask_seconds
         self._pause = _PAUSE_POLLS * shop.poll_seconds
         self._purse = Purse(shop)
+        self._inventory = Inventory(shop, self._work)
+        self._waiting: dict[JobId, tuple[float, Match]] = {}
+        """Matches that came while all slots were taken, and until when they are worth a try."""
+        self._taking = threading.Lock()
         self._workers: dict[JobId, threading.Thread] = {}
         self._hiring = threading.Lock()
         self._issued = self._renew_at = 0
         self._looked_late = float("-inf")
         self._withdrawal_due = True
+        self._share_at = float("-inf")
+        self._sharing: threading.Thread | None = None
         self._cursor = 0
         """Up to here the market's matches were taken, or left on purpose."""
 
@@ -57,7 +67,15 @@ class Agent:
         matches = threading.Thread(target=self._take_matches, name="matches", daemon=True)
         matches.start()
         # What protects the bonds and the pay comes before the ask, which waits for the market and the engine.
-        acts = (self._shop.now, self._resume, self._revive, self._collect, self._offer)
+        acts = (
+            self._shop.now,
+            self._resume,
+            self._inventory.take,
+            self._revive,
+            self._collect,
+            self._offer,
+            self._share,
+        )
         while not self._shop.stopping.is_set():
             went_well = [self._went_well(act) for act in acts]
             if not all(went_well):
@@ -99,14 +117,12 @@ class Agent:
     # The offer.
 
     def _offer(self) -> None:
-        """Renews the ask in time, as long as the engine answers; containers that no job accounts for go."""
-        if self._shop.clock.now() < self._renew_at:
+        """Renews the ask in time, as long as the engine answers: what the machine has is measured again."""
+        shop = self._shop
+        if shop.clock.now() < self._renew_at:
             return
-        for id_ in self._shop.executor.adopt():
-            entry = self._shop.ledger.entry(id_)
-            if (entry is None or entry.step not in UNDER_AWARD) and not self._working(id_):
-                _log.warning("%s: a container without a promise is removed", id_)
-                self._shop.executor.remove(id_)
+        self._inventory.remove_strays(self._working)
+        shop.capacity = shop.measure(self._inventory.held_mib())
         self._ask(self._ask_seconds)
         self._renew_at = self._issued + self._ask_seconds // 2
 
@@ -144,12 +160,29 @@ class Agent:
             self._shop.stopping.wait(self._pause)
 
     def _take(self, match: Match) -> None:
+        with self._taking:
+            self._take_one(match)
+
+    def _take_waiting(self) -> None:
+        """A slot may have become free."""
+        for id_, (until, match) in list(self._waiting.items()):
+            if time.monotonic() < until:
+                self._went_well(partial(self._take, match))
+            else:
+                self._waiting.pop(id_, None)
+
+    def _take_one(self, match: Match) -> None:
         shop = self._shop
         entry = shop.ledger.entry(match.id)
         if entry is not None and not self._may_start_over(entry):
             return
-        if len(shop.ledger.entries(BUSY)) >= shop.capacity.slots or shop.stopping.is_set():
+        if shop.stopping.is_set():
             return
+        if len(shop.ledger.entries(BUSY)) >= shop.capacity.slots:
+            # The market may know of a delivery before we wrote it down.
+            self._waiting.setdefault(match.id, (time.monotonic() + _WAITING_SECONDS, match))
+            return
+        self._waiting.pop(match.id, None)
         try:
             job = match.job.value()
             if job_id(job, shop.domain) != match.id:
@@ -209,8 +242,11 @@ class Agent:
             self._work(entry.id)
 
     def _collect(self) -> None:
-        for entry in self._shop.ledger.entries(frozenset({Step.DELIVERED})):
-            self._went_well(partial(self._collect_one, entry))
+        delivered = self._shop.ledger.entries(frozenset({Step.DELIVERED}))
+        self._purse.forget_all_but({entry.id for entry in delivered})
+        for entry in delivered:
+            if self._purse.is_due(entry):
+                self._went_well(partial(self._collect_one, entry))
         if self._withdrawal_due:
             self._purse.withdraw()
             self._withdrawal_due = False
@@ -218,6 +254,19 @@ class Agent:
     def _collect_one(self, entry: Entry) -> None:
         if self._purse.collect(entry):
             self._withdrawal_due = True
+
+    # What the market did not take in time.
+
+    def _share(self) -> None:
+        """Offers results and ends of logs to a market that did not take them while their jobs were under way."""
+        if time.monotonic() < self._share_at or (self._sharing is not None and self._sharing.is_alive()):
+            return
+        self._share_at = time.monotonic() + _SHARE_POLLS * self._shop.poll_seconds
+        # A thread of its own: what is large, or a market that is slow, must not keep us from bonds and pay.
+        self._sharing = threading.Thread(
+            target=partial(self._went_well, self._inventory.share), name="share", daemon=True
+        )
+        self._sharing.start()
 
     def _working(self, id_: JobId) -> bool:
         worker = self._workers.get(id_)
@@ -227,7 +276,9 @@ class Agent:
         with self._hiring:
             if self._working(id_) or self._shop.stopping.is_set():
                 return
-            worker = threading.Thread(target=Assignment(self._shop, id_).carry, name=id_[:10], daemon=True)
+            worker = threading.Thread(
+                target=Assignment(self._shop, id_, self._take_waiting).carry, name=id_[:10], daemon=True
+            )
             alive = {each: thread for each, thread in self._workers.items() if thread.is_alive()}
             self._workers = alive | {id_: worker}
             worker.start()

@@ -35,10 +35,11 @@ class Reserve:
 COPIES_OF_OUTPUTS = 3
 
 
-def capacity(work: Path, slots: int = 1, reserve: Reserve | None = None) -> Capacity:
+def capacity(work: Path, slots: int = 1, reserve: Reserve | None = None, held_mib: int = 0) -> Capacity:
     """What jobs may have of this machine, all together: what there is, less `reserve`.
 
     Disk is a third of what is free where `work` is: outputs lie on the run's volume, in the result collected from it, and in the store.
+    `held_mib` of it is what runs have now: set aside already, and theirs.
 
     Raises BadField when the reserve leaves nothing, EngineUnavailable for a GPU driver that is there but does not answer.
     """
@@ -47,7 +48,7 @@ def capacity(work: Path, slots: int = 1, reserve: Reserve | None = None) -> Capa
     there = {
         "cpu_millis": len(os.sched_getaffinity(0)) * 1_000,
         "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MIB,
-        "disk_mib": shutil.disk_usage(work).free // MIB,
+        "disk_mib": shutil.disk_usage(work).free // MIB + held_mib,
     }
     left = {name: amount - getattr(kept, name) for name, amount in there.items()}
     for name, amount in left.items():

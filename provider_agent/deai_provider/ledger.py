@@ -38,6 +38,7 @@ _FROM_1 = """
 ALTER TABLE jobs ADD COLUMN runs INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE jobs ADD COLUMN engine TEXT;
 ALTER TABLE jobs ADD COLUMN shared INTEGER NOT NULL DEFAULT 0;
+UPDATE jobs SET shared = 1;
 """
 # What the machine does to us, and may stop doing: a full disk, a disk that errs, another process that reads for long.
 _PASSING = frozenset(
@@ -313,6 +314,15 @@ class Ledger:
             rows = self._db.execute(
                 f"SELECT * FROM jobs WHERE step IN ({marks}) ORDER BY matched_at, rowid",  # noqa: S608 - only marks
                 wanted,
+            ).fetchall()
+        return [_read(row) for row in rows]
+
+    def unshared(self) -> list[Entry]:
+        """The delivered jobs whose result the market does not have yet, the oldest match first."""
+        with self._asking():
+            rows = self._db.execute(
+                "SELECT * FROM jobs WHERE step IN (?, ?) AND shared = 0 AND result IS NOT NULL ORDER BY matched_at, rowid",
+                (Step.DELIVERED, Step.DONE),
             ).fetchall()
         return [_read(row) for row in rows]
 

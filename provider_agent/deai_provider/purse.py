@@ -3,15 +3,20 @@ escrow.
 """
 
 import logging
+import time
+from collections.abc import Container
 
 from deai.chain import JobAwarded, JobClosed, JobDelivered
 from deai.errors import ContractError
-from deai.job import JobState, Outcome, Terms, Wei
+from deai.job import JobId, JobState, Outcome, Terms, Wei
 from deai_provider import policy
 from deai_provider.ledger import Entry, Step
 from deai_provider.workshop import REORG_BLOCKS, Workshop
 
 _log = logging.getLogger(__name__)
+_FIRST_LOOK_POLLS, _LOOK_GROWTH, _LAST_LOOK_POLLS = 4, 1.5, 60
+_WINDOW_LOOK_POLLS = 20
+"""A job whose window is over is looked at this often: the first to settle it may be us."""
 
 
 class Purse:
@@ -21,6 +26,23 @@ class Purse:
 
     def __init__(self, shop: Workshop) -> None:
         self._shop = shop
+        self._looks: dict[JobId, tuple[float, float]] = {}
+        """When to look next at each delivered job, by the monotonic clock, and how long after that again."""
+
+    def is_due(self, entry: Entry) -> bool:
+        """Whether a delivered job is to be looked at now: ever more rarely, and once its window is over."""
+        polls, now = self._shop.poll_seconds, time.monotonic()
+        at, pause = self._looks.get(entry.id, (now, _FIRST_LOOK_POLLS * polls))
+        over = entry.terms is not None and entry.terms.window_end <= self._shop.clock.now()
+        if now < at and not (over and at - now > _WINDOW_LOOK_POLLS * polls):
+            return False
+        after = _WINDOW_LOOK_POLLS * polls if over else min(pause * _LOOK_GROWTH, _LAST_LOOK_POLLS * polls)
+        self._looks[entry.id] = now + (after if over else pause), after
+        return True
+
+    def forget_all_but(self, ids: Container[JobId]) -> None:
+        """Drops what it knew of jobs that are no longer waited for."""
+        self._looks = {id_: look for id_, look in self._looks.items() if id_ in ids}
 
     def collect(self, entry: Entry) -> bool:
         """Looks at one delivered job: settles it once its window is over. Whether it closed, deep enough in

@@ -39,7 +39,7 @@ class Relay:
         """Held by whoever reads or changes the queue, and to start the thread."""
         self._offset = 0
         self._log_pause, self._log_at = _LOOK_SECONDS, 0.0
-        self._logging = False
+        self._logging = self._ended = False
         self._finishing = threading.Event()
         self._aborted = threading.Event()
         self._wake = threading.Event()
@@ -73,22 +73,28 @@ class Relay:
             left.set()
             thread.join()
 
+    @property
+    def follows(self) -> bool:
+        """Whether it sends the run's output."""
+        return self._logging
+
     def follow(self) -> None:
         """Sends the run's output from now on, from its first byte: chunks that the market has are harmless."""
         self._logging = True
         self._start()
 
-    def finish(self, seconds: float) -> None:
-        """Sends what is left, for at most `seconds`; then gives up."""
+    def finish(self, seconds: float) -> int | None:
+        """Sends what is left, for at most `seconds`; then gives up. From which byte on the market lacks the run's output; None if it
+        has all of it, or was to have none.
+        """
         if self._thread is None:
-            return
+            return None
         self._finishing.set()
         self._wake.set()
         self._thread.join(seconds)
         self._aborted.set()
         self._wake.set()
-        if self._thread.is_alive():
-            _log.info("%s: the market does not have all of the log", self._id)
+        return self._offset if self._logging and not self._ended else None
 
     def _start(self) -> None:
         with self._queueing:
@@ -143,3 +149,4 @@ class Relay:
             self._offset += len(data)
         if finishing:
             self._market.send_logs(self._account, self._id, LogChunk(offset=self._offset, data=b"", end=True))
+            self._ended = True

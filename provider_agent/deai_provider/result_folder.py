@@ -1,6 +1,7 @@
 """Lays out a job's result on this machine's disk, as `deai.result` says it looks."""
 
 import math
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from deai.result import (
     output_folder,
 )
 from deai.spec import Spec
+from deai.unixfs import sync_folder
 from deai_provider import outputs
 from deai_provider.executor import RunStatus
 
@@ -30,7 +32,7 @@ def make(
     source: Path,
     read_log: Callable[[int], bytes],
 ) -> ExitRecord:
-    """Writes the result of the run to `target`, all or nothing; what a half-made try left is replaced.
+    """Writes the result of the run to `target`, durably, all or nothing; what a half-made try left is replaced.
 
     `source` is what the run left in /outputs; `read_log(offset)` gives its output from that byte on.
     """
@@ -56,7 +58,9 @@ def make(
         refused_count=collected.refused_count + len(refused) - len(collected.refused),
     )
     (partial / EXIT_NAME).write_bytes(record.canonical())
+    _sync(partial)
     partial.rename(target)
+    sync_folder(target.parent)
     return record
 
 
@@ -72,7 +76,20 @@ def without_outputs(target: Path, record: ExitRecord, reason: str) -> ExitRecord
         }
     )
     (target / EXIT_NAME).write_bytes(less.canonical())
+    _sync(target)
     return less
+
+
+def _sync(folder: Path) -> None:
+    """Waits until the disk has everything in `folder`: the ledger is about to say that the run need not be said again."""
+    for here, _, names in os.walk(folder):
+        for name in names:
+            file = os.open(Path(here) / name, os.O_RDONLY)
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+        sync_folder(Path(here))
 
 
 def _remove(path: Path) -> bool:

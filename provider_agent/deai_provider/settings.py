@@ -93,9 +93,15 @@ class Settings(ContentSettings):
     max_input_mib: int = Field(default=16_384, ge=1)
     """All inputs of one job together."""
     max_image_mib: int = Field(default=32_768, ge=1)
-    """One image archive."""
+    """One image archive, or what a registry sends of one image."""
+    private_registries: bool = False
+    """Images may also come from registries on this machine and in local nets. Then whoever signs a job can make
+    the agent call there.
+    """
     image_cache_mib: int = Field(default=65_536, ge=0)
     """Image archives are kept for the next job up to this much; and as much of the images that the engine loaded."""
+    look_back_blocks: int = Field(default=50_000, ge=0)
+    """How far back an agent that starts looks for awards of its own that its ledger does not know: it may have been lost."""
     ask_seconds: int = Field(default=120, ge=10, le=86_400)
     """How long an ask stands when the agent falls silent."""
     poll_seconds: float = Field(default=0.25, ge=0.01, le=60)

@@ -12,6 +12,7 @@ from deai.job import JobId
 from deai.spec import Image
 from deai_provider.executor import EngineLife, Run, RunState, RunStatus
 
+_CUE_SECONDS = 10.0
 _SIGTERM, _SIGKILL = 128 + 15, 128 + 9
 
 
@@ -63,8 +64,9 @@ class ScriptedExecutor:
         self.broken = EngineUnavailable("cannot connect to the engine")
 
     def finish(self, job: JobId, exit_code: int = 0, *, oom_killed: bool = False) -> None:
-        """The cue for a running job to exit now."""
+        """The cue for a running job to exit now, or as soon as it was started."""
         with self._changed:
+            self._changed.wait_for(lambda: job in self._containers, _CUE_SECONDS)
             self._exit(self._containers[job], exit_code, oom_killed)
 
     def restart(self, exit_code: int = 137) -> None:
@@ -117,6 +119,7 @@ class ScriptedExecutor:
             outputs.mkdir(parents=True, exist_ok=True)
             status = RunStatus(state=RunState.RUNNING, started_at=time.time())
             container = self._containers[run.job] = _Container(run, script, outputs, status, time.monotonic())
+            self._changed.notify_all()
             if script.seconds == 0:
                 self._exit(container, script.exit_code, script.oom_killed)
 

@@ -73,6 +73,8 @@ class Workshop:
     """Of one image archive."""
     image_cache_bytes: int
     """Archives are kept for the next job, up to this much."""
+    look_back_blocks: int
+    """How far back an agent that starts looks for awards that its ledger does not know."""
     clock: ChainClock
     poll_seconds: float
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -133,7 +135,9 @@ class Workshop:
     def award_event(self, entry: Entry) -> JobAwarded | None:
         """The same, of a job that was awarded: one question less. Raises ChainUnavailable."""
         first = max(0, (entry.bid_block or 0) - REORG_BLOCKS)
-        awards = [event for event in self.chain.events(first, _HEAD, entry.id) if isinstance(event, JobAwarded)]
+        awards = [
+            event for event in self.chain.events(first, _HEAD, entry.id) if isinstance(event, JobAwarded)
+        ]
         return awards[-1] if awards else None
 
     def confirmed(self, block: int, job: Job, value: Wei) -> bool:
@@ -152,9 +156,8 @@ class Workshop:
         if not policy.hopeless(expires_at, self.clock.now()):
             return False
         watched = time.monotonic() - since
-        return (
-            watched >= policy.BID_SECONDS + policy.GRACE_SECONDS
-            or policy.hopeless(expires_at, self.chain.head().time)
+        return watched >= policy.BID_SECONDS + policy.GRACE_SECONDS or policy.hopeless(
+            expires_at, self.chain.head().time
         )
 
     def deadline_passed(self, terms: Terms) -> bool:

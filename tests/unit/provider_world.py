@@ -177,6 +177,11 @@ class World:
         self.market.offer(Match(id=id_, job=JobJson.of(job), signature=signature))
         return id_
 
+    @property
+    def capacity(self) -> Capacity:
+        """What the machine gives to jobs."""
+        return Capacity(cpu_millis=4_000, memory_mib=4_096, disk_mib=8_192, slots=self.rules.slots)
+
     @contextmanager
     def agent(self) -> Iterator[Agent]:
         """A running agent; stopped, as by SIGTERM, at the end."""
@@ -189,11 +194,13 @@ class World:
                 executor=self.executor,
                 ledger=ledger,
                 rules=self.rules,
-                capacity=Capacity(cpu_millis=4_000, memory_mib=4_096, disk_mib=8_192, slots=self.rules.slots),
+                measure=lambda _: self.capacity,
+                capacity=self.capacity,
                 work=self.folder / "work",
                 max_input_bytes=1 << 20,
                 max_image_bytes=1 << 20,
                 image_cache_bytes=1 << 20,
+                look_back_blocks=1_000,
                 clock=ChainClock(),
                 poll_seconds=POLL,
             )

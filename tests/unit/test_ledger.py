@@ -82,10 +82,11 @@ def test_every_fact_survives_a_restart(path: Path) -> None:
         promises.note(ID, AT, posted=True)
         promises.move(ID, Step.AWARDED, AT, terms=terms, award_block=4, award_hash="0xaa")
         promises.move(ID, Step.RUNNING, AT)
+        promises.note(ID, AT, runs=2, engine="a boot")
         promises.note(ID, AT, timed_out=True)
         promises.move(ID, Step.COLLECTED, AT, "exit code 1", exit=EXIT)
         promises.move(ID, Step.PUBLISHED, AT, result="bafy")
-        promises.move(ID, Step.DELIVERING, AT)
+        promises.move(ID, Step.DELIVERING, AT, shared=True)
         promises.move(ID, Step.DELIVERED, AT)
         promises.move(ID, Step.DONE, Timestamp(AT + 1), "paid", earned=Wei(-5))
     with Ledger(path) as promises:
@@ -110,6 +111,9 @@ def test_every_fact_survives_a_restart(path: Path) -> None:
             timed_out=True,
             exit=EXIT,
             result="bafy",
+            runs=2,
+            engine="a boot",
+            shared=True,
             earned=Wei(-5),
         )
         assert [taken.step for taken in promises.steps(ID)] == [

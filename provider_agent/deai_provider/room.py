@@ -1,0 +1,37 @@
+"""Room on this machine's disk: whether a failure is for want of it, and what may go to make some."""
+
+import errno
+import sqlite3
+
+from deai_provider.ledger import BUSY, Step
+from deai_provider.workshop import Workshop
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_WORDS = ("no space left", "disk quota exceeded")
+"""What an engine says, which passes on the machine's errors as text only."""
+
+
+def is_short(error: BaseException) -> bool:
+    """Whether the disk was full when this failed, or what made it fail."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            return True
+        if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            return True
+        if any(words in str(cause).lower() for words in _WORDS):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def make_room(shop: Workshop) -> None:
+    """Drops what could be fetched again: image archives, and images of ours that no container uses. Raises EngineUnavailable."""
+    with shop.images:
+        # A job that was not begun yet loads its archive once more if the engine lost its image meanwhile.
+        waiting = BUSY - {Step.RUNNING, Step.COLLECTED, Step.PUBLISHED, Step.DELIVERING}
+        needed = {entry.spec.image.cid for entry in shop.ledger.entries(waiting) if entry.spec}
+        for archive in (shop.work / "images").glob("*.tar"):
+            if archive.stem not in needed:
+                archive.unlink(missing_ok=True)
+        shop.executor.spare()
