@@ -218,6 +218,8 @@ class Localnet:
             "store": self.store("provider"),
             "key": self.folder / "home" / "keys" / "provider.json",
             "slots": 2,
+            # Everybody here is on this machine anyway.
+            "private_registries": "true",
             "confirmations": 0,
             "prices": '{"DAI": {"job": "0.01", "core_second": "0.00001", "gib_second": "0.000005", "gpu_second": "0.001"}}',
             "max_bond": '{"DAI": "50"}',

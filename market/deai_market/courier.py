@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
 
+from deai.addresses import is_allowed
 from deai.errors import BadField
-from deai_market.addresses import is_allowed
 
 ATTEMPT_SECONDS = 10.0
 """What an attempt may take altogether: finding the address, connecting, sending, and hearing the answer."""

@@ -23,7 +23,7 @@ from deai.errors import BadContent, BadField, EngineUnavailable
 from deai.job import JobId
 from deai.registry import Registry
 from deai.spec import Image, Resources
-from deai_provider import docker_engine, run_log, sandbox, volume
+from deai_provider import docker_engine, outbound, run_log, sandbox, volume
 from deai_provider.docker_engine import asked_to
 from deai_provider.docker_images import DockerImages
 from deai_provider.executor import EngineLife, Run, RunState, RunStatus
@@ -46,7 +46,8 @@ class DockerExecutor:
 
     Keeps the runs' volumes and logs in `work`; of the images it staged, the engine keeps up to `image_budget_bytes`. `agent` tells this
     agent's containers from another's on the same engine;
-    `runtime` is the engine's name for the OCI runtime; `devices` are the GPUs it may give to runs. Raises EngineUnavailable when
+    `runtime` is the engine's name for the OCI runtime; `devices` are the GPUs it may give to runs; `private_registries` says whether
+    images may come from registries on this machine and in local nets, where strangers should not lead it. Raises EngineUnavailable when
     there is no engine, when the engine cannot hold a container to its limits, or when this process cannot make volumes.
     """
 
@@ -60,6 +61,7 @@ class DockerExecutor:
         devices: Sequence[Device] = (),
         image_limits: ImageLimits | None = None,
         image_budget_bytes: int = 64 << 30,
+        private_registries: bool = False,
     ) -> None:
         volume.check()
         self._work = work.resolve()
@@ -81,7 +83,7 @@ class DockerExecutor:
             image_limits or ImageLimits(),
             image_budget_bytes,
             self._work / "pulls",
-            Registry,
+            lambda: Registry(client=outbound.client(private=private_registries)),
         )
         self._cores, self._memory_mib = int(info["NCPU"]), int(info["MemTotal"]) // _MIB
         self._work.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -46,7 +46,9 @@ def built_image(docker_engine: None) -> Built:
 @pytest.fixture
 def docker_executor(docker_engine: None, tmp_path: Path) -> Iterator[DockerExecutor]:
     """An executor with containers of its own; whatever a test leaves is removed."""
-    executor = DockerExecutor(tmp_path / "work", agent=f"test-{uuid.uuid4().hex[:12]}")
+    executor = DockerExecutor(
+        tmp_path / "work", agent=f"test-{uuid.uuid4().hex[:12]}", private_registries=True
+    )
     yield executor
     for job in executor.adopt():
         executor.remove(job)

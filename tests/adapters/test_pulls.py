@@ -138,7 +138,9 @@ def test_what_is_too_large_is_refused_before_it_is_fetched_or_unpacked(
     registry: LocalRegistry, docker_engine: None, engine: docker.APIClient, tmp_path: Path
 ) -> None:
     limits = ImageLimits(archive=64 << 10, bytes=1 << 20, entries=100)
-    executor = DockerExecutor(tmp_path / "work", agent="test-large", image_limits=limits)
+    executor = DockerExecutor(
+        tmp_path / "work", agent="test-large", image_limits=limits, private_registries=True
+    )
     before = ids(engine)
     heavy = registry.push("heavy", "1", layer(("random", os.urandom(128 << 10))))
     bomb = registry.push("bomb", "1", layer(("zeros", bytes(8 << 20))))
@@ -162,7 +164,7 @@ def test_a_disk_that_fills_up_on_the_way_is_no_fault_of_the_image(
     work.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(work)], check=True)
     try:
-        executor = DockerExecutor(work, agent="test-full")
+        executor = DockerExecutor(work, agent="test-full", private_registries=True)
         digest = registry.push("tool", "1", layer(("noise", os.urandom(600 << 10))))
         (work / "filler").write_bytes(bytes(512 << 10))
         with pytest.raises(EngineUnavailable, match="no room for the image"):

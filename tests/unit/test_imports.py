@@ -26,7 +26,7 @@ ONLY_IN = {
         "provider_agent/deai_provider/docker_executor.py",
         "provider_agent/deai_provider/docker_images.py",
     },
-    "httpcore": {"client/deai/gateway_store.py"},
+    "httpcore": {"client/deai/gateway_store.py", "provider_agent/deai_provider/outbound.py"},
     "pynvml": {"provider_agent/deai_provider/hardware.py"},
     "brownie": set[str](),
     "fastapi": {"market/deai_market/app.py", "market/deai_market/routes.py"},
@@ -43,6 +43,8 @@ PURE = [
     "client/deai/escrow.py",
     "client/deai/codec.py",
     "client/deai/result.py",
+    "client/deai/addresses.py",
+    "client/deai/image_reference.py",
     "market/deai_market/matching.py",
     "provider_agent/deai_provider/policy.py",
 ]

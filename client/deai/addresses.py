@@ -1,4 +1,4 @@
-"""Which addresses a market may call on behalf of strangers. Pure.
+"""Which addresses we may call on behalf of strangers. Pure.
 
 Sources: the IANA registries of special-purpose addresses (RFC 6890 and its updates); NAT64 is RFC 6052 and RFC 8215.
 """
@@ -33,10 +33,10 @@ def is_allowed(text: str, *, private: bool) -> bool:
 
 
 def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The IPv4 address that an IPv6 one stands for, where it does."""
+    """The IPv4 address that an IPv6 one stands for, where it does. Raises ValueError for one with a zone."""
+    if isinstance(address, IPv6Address) and address.scope_id is not None:
+        raise ValueError("an address with a zone is one of a link")
     if isinstance(address, IPv6Address) and (address in _MAPPED or address in _NAT64):
-        if address.scope_id is not None:
-            raise ValueError("an address of IPv4 has no zone")
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return address
 
@@ -45,6 +45,4 @@ def _is_global(address: IPv4Address | IPv6Address) -> bool:
     if isinstance(address, IPv4Address):
         special = address.is_multicast or address.is_reserved or any(address in net for net in _SPECIAL_4)
         return address.is_global and not special
-    if address.scope_id is not None or address not in _UNICAST:
-        return False
-    return address.is_global and not any(address in net for net in _SPECIAL_6)
+    return address in _UNICAST and address.is_global and not any(address in net for net in _SPECIAL_6)
