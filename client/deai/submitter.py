@@ -263,9 +263,14 @@ class Submitter:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise BadField("output", str(target), "is not an empty folder")
         cid = Cid(Codec.DAG_PB, terms.result)
-        record = self._exit_record(cid)
         try:
+            record = self._exit_record(cid)
             fetched = self._fetch(cid, target, limits or Limits())
+        except ContentMissing as error:
+            error.add_note(
+                "it is delivered on chain; its provider may still be handing it to the market: try again"
+            )
+            raise
         except OSError as error:
             raise BadField("output", str(target), f"cannot be written: {error.strerror}") from error
         self.home.remember_result(job, terms.provider, cid)
