@@ -27,18 +27,14 @@ import docker
 
 import image
 from deai import unixfs
-from deai.content import Content
 from deai.errors import DeaiError
-from deai.home import Home
 from deai.job import JobId, JobState
 from deai.job_file import JobFile
-from deai.keys import unlock
-from deai.local_store import LocalStore
 from deai.localnet import Localnet
-from deai.market_api import MarketApi
 from deai.spec import Resources
 from deai.submitter import Draft, Submitter
 from deai_provider import sandbox
+from deai_provider.docker_executor import DockerExecutor
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 WORK_SECONDS = 1.0
@@ -137,13 +133,24 @@ class Market:
 def market(folder: Path, say: Any) -> Iterator[tuple[Market, Localnet, str]]:
     """A market of its own in `folder`, the image's archive in its store; and the image's id on the engine."""
     built = image.build(CHECKOUT / ".cache" / "image")
-    with Localnet(folder, say) as net:
-        account = unlock(net.folder / "home" / "keys" / "submitter.json", net.password_file.read_text())
-        store = Content(LocalStore(net.folder / "store"))
-        cid = unixfs.add(Path(built.archive), store)
-        with MarketApi(net.market_url, net.deployment.domain) as api:
-            submitter = Submitter(account, net.deployment, net.chain(), api, store, Home(net.folder / "home"))
+    try:
+        with Localnet(folder, say) as net, net.submitter() as submitter:
+            cid = unixfs.add(Path(built.archive), submitter.store)
             yield Market(net, submitter, str(cid)), net, built.image
+    finally:
+        # An agent that is stopped leaves the last job's container to the next one.
+        executor = DockerExecutor(folder / "provider" / "runs", agent=net.agent_name)
+        for job in executor.adopt():
+            executor.remove(job)
+
+
+def cpu_seconds(net: Localnet) -> dict[str, float]:
+    """What each program of the market has used of the processors so far, and what this one has."""
+    ticks, used = os.sysconf("SC_CLK_TCK"), {"submitter": time.process_time()}
+    for name, program in net.programs.items():
+        fields = Path(f"/proc/{program.process.pid}/stat").read_text().rpartition(")")[2].split()
+        used[name] = (int(fields[11]) + int(fields[12])) / ticks
+    return used
 
 
 def breakdown(log: Path, submitted: dict[JobId, float]) -> dict[str, float]:
@@ -167,12 +174,15 @@ def bench(runs: int, jobs: int, say: Any) -> dict[str, Any]:
             bare = Bare(image_id, folder)
             bare.run(0)
             alone, carried, submitted = [], [], {}
+            before = cpu_seconds(net)
             for number in range(1, runs + 1):
                 alone.append(bare.run(number))
                 job, at, seconds = whole.run(whole.draft())
                 submitted[job] = at
                 carried.append(seconds)
                 say(f"{number:3} of {runs}: bare {alone[-1]:.3f} s, through the market {seconds:.3f} s")
+            used = {name: round((after - before[name]) / runs, 3) for name, after in cpu_seconds(net).items()}
+            say("Processor seconds a job: " + ", ".join(f"{name} {value}" for name, value in used.items()))
             steps = breakdown(net.folder / "logs" / "deai-provider.log", submitted)
             say("Seconds after the submission, median: " + ", ".join(f"{k} {v}" for k, v in steps.items()))
             deai_s = bare_s = None
@@ -197,6 +207,7 @@ def bench(runs: int, jobs: int, say: Any) -> dict[str, Any]:
             "jobs": jobs,
             "slots": SLOTS,
             "steps_s": steps,
+            "cpu_s_per_job": used,
             "machine": {
                 "cores": len(os.sched_getaffinity(0)),
                 "load": os.getloadavg()[0],

@@ -15,14 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import image
-from deai.content import Content
 from deai.errors import DeaiError
-from deai.home import Home
 from deai.job import JobState, Outcome
-from deai.keys import unlock
-from deai.local_store import LocalStore
 from deai.localnet import Localnet
-from deai.market_api import MarketApi
 from deai.submitter import Submitter
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -68,8 +63,8 @@ def run(data: Path, results: Path, *, keep: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="deai-demo-") as folder:
         net = Localnet(Path(folder), say)
         try:
-            with net:
-                summary = carry(net, archive, data, results)
+            with net, net.submitter() as submitter:
+                summary = carry(net, submitter, archive, data, results)
                 if keep:
                     stay(net, results)
                 return summary
@@ -78,7 +73,7 @@ def run(data: Path, results: Path, *, keep: bool) -> dict[str, Any]:
                 shutil.copytree(Path(folder) / "logs", results / "logs")
 
 
-def carry(net: Localnet, archive: Path, data: Path, results: Path) -> dict[str, Any]:
+def carry(net: Localnet, submitter: Submitter, archive: Path, data: Path, results: Path) -> dict[str, Any]:
     """One job from `deai add` to the provider's pay."""
     script_cid = deai(net, "add", CHECKOUT / "scripts" / "digits.py", "--json")["cid"]
     data_cid = deai(net, "add", data, "--json")["cid"]
@@ -91,7 +86,6 @@ def carry(net: Localnet, archive: Path, data: Path, results: Path) -> dict[str, 
         "--payment-token", "DAI", "--payment-amount", "250", "--bond", "5", "--timeout", "5m",
         "--docker-image", IMAGE_NAME, "--yes", "--json",
     )["job"]  # fmt: skip
-    submitter = open_submitter(net)
     follow(submitter, job)
     deai(net, "logs", job)
     fetched = deai(net, "results", job, "-o", results / "result", "--json")
@@ -167,20 +161,6 @@ def deai(net: Localnet, *args: str | Path) -> Any:
     if done.returncode != 0:
         raise DeaiError(f"deai {words[0]} ended with exit code {done.returncode}")
     return json.loads(done.stdout.splitlines()[-1]) if "--json" in words else None
-
-
-def open_submitter(net: Localnet) -> Submitter:
-    """The SDK with the same key, to follow the job."""
-    account = unlock(net.folder / "home" / "keys" / "submitter.json", net.password_file.read_text())
-    market = MarketApi(net.market_url, net.deployment.domain)
-    return Submitter(
-        account,
-        net.deployment,
-        net.chain(),
-        market,
-        Content(LocalStore(net.folder / "store")),
-        Home(net.folder / "home"),
-    )
 
 
 def follow(submitter: Submitter, job: Any) -> None:

@@ -5,12 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 import image as builder
-from deai.content import Content
-from deai.home import Home
-from deai.keys import unlock
-from deai.local_store import LocalStore
 from deai.localnet import Localnet
-from deai.market_api import MarketApi
 from deai.submitter import Submitter
 from tests.journeys.users import IMAGE, ROOT, Cli, Jobs
 
@@ -35,10 +30,8 @@ def image(cli: Cli) -> str:
 
 @pytest.fixture(scope="session")
 def submitter(net: Localnet) -> Iterator[Submitter]:
-    account = unlock(net.folder / "home" / "keys" / "submitter.json", net.password_file.read_text())
-    store, home = Content(LocalStore(net.folder / "store")), Home(net.folder / "home")
-    with MarketApi(net.market_url, net.deployment.domain) as market:
-        yield Submitter(account, net.deployment, net.chain(), market, store, home)
+    with net.submitter() as submitter:
+        yield submitter
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def test_the_sdk_example_of_the_client_readme_is_paid(
         "the key's password": net.password_file.read_text(),
         "http://127.0.0.1:8545": net.rpc,
         "http://127.0.0.1:8420": net.market_url,
-        '"store"': repr(str(net.folder / "store")),
+        '"store"': repr(str(net.store("submitter"))),
         '"home"': repr(str(tmp_path / "home")),
         "bafybei...": image,
     }.items():
@@ -33,6 +33,7 @@ def test_the_sdk_example_of_the_client_readme_is_paid(
     used = names["submitter"]
     assert isinstance(used, Submitter)
     used.market.close()
+    used.store.close()
 
     result = names["result"]
     assert isinstance(result, Result)
