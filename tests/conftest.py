@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from deai.localnet import start_engine
+from tests.kubo import Kubo, start_kubo
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -17,3 +18,11 @@ def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     yield
     if engine is not None:
         engine.stop()
+
+
+@pytest.fixture(scope="session")
+def kubo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubo]:
+    """A Kubo daemon that reaches nobody. Its content is shared by all tests that use it."""
+    daemon = start_kubo(tmp_path_factory.mktemp("kubo"))
+    yield daemon
+    daemon.stop()

@@ -1,10 +1,13 @@
-"""What the tests of several stores share: blocks, programs in a process of their own, gateways that misbehave."""
+"""What the tests of several stores share: blocks, content, programs in a process of their own, gateways that misbehave."""
 
+import hashlib
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from socket import SHUT_RDWR, create_server, socket
 
 from deai.cid import Cid, Codec
@@ -16,6 +19,73 @@ CID = Cid.of(DATA, Codec.RAW)
 
 def raw(data: bytes) -> Block:
     return Block(Cid.of(data, Codec.RAW), data)
+
+
+def fresh() -> Block:
+    """Ten bytes that no store has had before, as tests share a daemon."""
+    return raw(os.urandom(10))
+
+
+def _file(size: int) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(hashlib.shake_256(b"deai").digest(size))
+
+
+def _nested(path: Path) -> None:
+    for name, data in {
+        "empty": b"",
+        "a/empty": b"",
+        "a/b/c/deep.bin": hashlib.shake_256(b"deep").digest((2 << 20) + 17),
+        "a/b/.hidden": DATA,
+        "Übung/日本語.txt": DATA,
+        "Übung/🦀 and spaces": b"\n",
+        "Übung/e\u0301 is not é": b"",
+    }.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(data)
+    (path / "empty folder").mkdir()
+
+
+def _many(path: Path) -> None:
+    path.mkdir()
+    for i in range(5_000):
+        (path / f"{i:04}.txt").write_bytes(b"%d" % i)
+
+
+WRITE: dict[str, Callable[[Path], object]] = {
+    "0 B": _file(0),
+    "1 B": _file(1),
+    "1 MiB": _file(1 << 20),
+    "1 MiB + 1": _file((1 << 20) + 1),
+    "50 MiB": _file(50 << 20),
+    "nested, with empty files and Unicode names": _nested,
+    "5,000 files": _many,
+}
+"""What writes each content to a path."""
+
+CONTENTS = {
+    "0 B": "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku",
+    "1 B": "bafkreigkgwdvr5wspzwpiutssn4xpj2i7wedshnwphhnu7ohx4pqaxxipe",
+    "1 MiB": "bafkreifzmhzyxqxiikfvtzrolpcalwhcmffrrjev4cemt4ewnuyoq7q5ne",
+    "1 MiB + 1": "bafybeihxf72vqzb47uz2aght2emzej7dcvnvvifrsig5wntaxd5zpyduuu",
+    "50 MiB": "bafybeiec6tgbfwr63xxxmutieoo2shfxeovfn3z2t6kuq24fhhhvn3fvlu",
+    "nested, with empty files and Unicode names": "bafybeihlmk74x7iye2qvzatwchbrhqqgehqs6t6l4cw7rwvdlqwvam7kki",
+    "5,000 files": "bafybeihkndwz5umswukyusmljzi5qgl7lwk72ue2y4fxm3bbwwklo3cmom",
+}
+"""Each content's CID, as Kubo 0.42 gives it."""
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two files, or two folders with all below them, have the same names and bytes."""
+    if one.is_file():
+        return other.is_file() and one.read_bytes() == other.read_bytes()
+    names = {path.relative_to(one) for path in one.rglob("*")}
+    if names != {path.relative_to(other) for path in other.rglob("*")}:
+        return False
+    return all(
+        (one / name).is_dir() == (other / name).is_dir()
+        and ((one / name).is_dir() or (one / name).read_bytes() == (other / name).read_bytes())
+        for name in names
+    )
 
 
 def python(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:

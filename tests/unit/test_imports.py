@@ -26,6 +26,7 @@ ONLY_IN = {
         "provider_agent/deai_provider/docker_executor.py",
         "provider_agent/deai_provider/docker_images.py",
     },
+    "ipfshttpclient": {"client/deai/kubo_store.py"},
     "httpcore": {"client/deai/gateway_store.py", "provider_agent/deai_provider/outbound.py"},
     "pynvml": {"provider_agent/deai_provider/hardware.py"},
     "brownie": set[str](),
