@@ -72,6 +72,11 @@ class LocalRegistry:
         name = digest.removeprefix("sha256:")
         return self.folder / "data/docker/registry/v2/blobs/sha256" / name[:2] / name / "data"
 
+    def digest(self, repository: str, tag: str) -> str:
+        """Of the manifest that the tag names now, as its storage has it."""
+        link = f"data/docker/registry/v2/repositories/{repository}/_manifests/tags/{tag}/current/link"
+        return (self.folder / link).read_text()
+
     def push_blob(self, repository: str, data: bytes) -> str:
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         with httpx.Client(base_url=f"http://{self.host}", auth=self.auth, trust_env=False) as client:
