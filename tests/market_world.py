@@ -18,6 +18,7 @@ from deai.spec import Spec
 from deai.testing import DAI, MemoryChain
 from deai.wire import BidJson, JobJson, Order, SignedAsk, SignedBid
 from deai_market.app import serving
+from deai_market.courier import Courier
 from deai_market.market import Market
 from deai_market.settings import Rules
 
@@ -60,7 +61,7 @@ class World:
             self.chain.mint(DAI.address, Address(each.address), 1_000 * COIN)
             self.chain.deposit(each, DAI.address, Wei(100 * COIN))
 
-    def market(self, rules: Rules = RULES) -> Market:
+    def market(self, rules: Rules = RULES, courier: Courier | None = None) -> Market:
         """A market in this world's folder, not started."""
         return Market(
             self.chain,
@@ -70,6 +71,7 @@ class World:
             self.folder / "data",
             rules=rules,
             wall=lambda: self.chain.now,
+            courier=courier,
         )
 
     @contextmanager

@@ -170,7 +170,6 @@ def closed_callbacks(session: Session, confirmations: int) -> list[tuple[Callbac
     head = tip(session)
     if head is None:
         return []
-    # Not just the job's last event: anybody may bid on chain for a job that is closed.
     query = (
         select(CallbackRow, ChainJobRow, EventRow)
         .join(ChainJobRow, col(CallbackRow.job) == col(ChainJobRow.id))
