@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deai.errors import DeaiError, WrongRequest
-from deai.job import JobId
+from deai.errors import BadField, DeaiError, WrongRequest
+from deai.job import Address, JobId
+from deai.words import nearest
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from deai.settings import HomeSettings
     from deai.submitter import Submitter
+
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
 
 
 def say(text: str = "") -> None:
@@ -42,9 +47,16 @@ def errors(as_json: bool) -> Iterator[None]:
         for text in (f"error: {detail}", *notes):
             click.echo(text, err=True)
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("stopped: nothing was done", err=True)
-        sys.exit(130 if sys.stdin.isatty() else WrongRequest.exit_code)
+    except (KeyboardInterrupt, click.Abort) as stop:
+        # A question that met the end of its input was not answered; all else is Ctrl-C.
+        unanswered = isinstance(stop.__context__, EOFError)
+        detail = "no answer: nothing was done" if unanswered else "interrupted"
+        notes = getattr(stop, "__notes__", [])
+        if as_json:
+            emit({"error": "Interrupted", "detail": detail, "notes": notes})
+        for text in (detail, *notes):
+            click.echo(text, err=True)
+        sys.exit(WrongRequest.exit_code if unanswered else INTERRUPTED)
 
 
 def command(group: click.Group, *args: Any, **kwargs: Any) -> Callable[[Callable[..., None]], click.Command]:
@@ -61,6 +73,11 @@ def command(group: click.Group, *args: Any, **kwargs: Any) -> Callable[[Callable
         return made
 
     return wrap
+
+
+def confirmed(question: str) -> bool:
+    """Whether a person at this terminal says yes. Nobody is asked who cannot answer."""
+    return sys.stdin.isatty() and click.confirm(question, default=False, err=True)
 
 
 def password(settings: "HomeSettings", confirm: bool = False) -> str:
@@ -84,6 +101,17 @@ def account(settings: "HomeSettings") -> "LocalAccount":
     if not path.exists():
         return keystore.unlock(path, "")
     return keystore.unlock(path, password(settings))
+
+
+def own_address(settings: "HomeSettings") -> Address:
+    """The key's address, without its password."""
+    from deai import keys as keystore
+
+    found = dict(keystore.listing(settings.keys)).get(settings.key)
+    if found is None:
+        known = nearest(settings.key, [name for name, _ in keystore.listing(settings.keys)])
+        raise BadField("key", settings.key, f"is no key in {settings.keys}; {known}")
+    return found
 
 
 def open_submitter() -> "Submitter":

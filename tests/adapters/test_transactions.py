@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from eth_account import Account
 
 from deai import errors
 from deai.chain import Receipt, Withdrawn
@@ -253,6 +254,22 @@ def test_a_call_that_timed_out_and_is_said_again_is_done_once(world: World) -> N
     assert again.tx in str(late.value)
     assert late.value.__notes__ == [f"transaction {again.tx} is written down: the same again waits for it"]
     assert world.taken == [7]
+
+
+def test_a_deposit_cut_short_at_its_approval_does_not_spoil_a_later_one(world: World) -> None:
+    newcomer = Account.create()
+    to = Address(newcomer.address)
+    world.node("anvil_setBalance", to, hex(10**18))
+    world.ground.mint(to, Wei(100))
+    with world.unmined():
+        with pytest.raises(errors.ChainUnavailable):
+            world.chain(HASTY).deposit(newcomer, world.token, Wei(40))
+        world.mine()
+
+    world.chain().deposit(newcomer, world.token, Wei(40))
+    world.chain().deposit(newcomer, world.token, Wei(40))
+
+    assert world.ground.chain.balance(world.token, to) == 80
 
 
 def test_two_live_threads_that_say_the_same_mean_two(world: World) -> None:
