@@ -11,11 +11,15 @@ Moved = Callable[[int], None]
 """Told how many bytes more are done."""
 
 
+def unmoved(count: int) -> None:
+    """Tells nobody."""
+
+
 @contextmanager
 def bar(label: str, total: int | None, *, hidden: bool = False) -> Iterator[Moved]:
     """A bar for `total` bytes, or for as many as come. Nothing is shown where standard error is no terminal."""
     if hidden or not sys.stderr.isatty():
-        yield lambda _: None
+        yield unmoved
         return
     from rich.console import Console  # noqa: PLC0415 - a fifth of a second, for those who see it
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn  # noqa: PLC0415

@@ -29,11 +29,12 @@ from deai.image_reference import Platform, Reference
 from deai.job import ZERO_DIGEST, Address, Job, JobId, JobState, Outcome, Payout, Terms, Timestamp, Wei
 from deai.job_file import JobFile, seconds
 from deai.market_api import MarketApi
+from deai.progress import Metered, Moved, unmoved
 from deai.registry import Manifest, Registry
 from deai.result import EXIT_NAME, LOG_NAME, ExitRecord, reserved
 from deai.signing import check_ask, job_id, sign_job
 from deai.spec import Spec
-from deai.store import Block
+from deai.store import Block, Store
 from deai.unixfs import Fetched, Limits
 from deai.wire import JobJson, JobView, Order
 
@@ -252,8 +253,11 @@ class Submitter:
 
     # After the delivery.
 
-    def results(self, job: JobId, target: Path, limits: Limits | None = None) -> Result:
+    def results(
+        self, job: JobId, target: Path, limits: Limits | None = None, moved: Moved = unmoved
+    ) -> Result:
         """Fetches the delivered result into `target`, block by block against its CID. Nothing half-written stays.
+        `moved` is told of each block's bytes.
 
         Raises WrongState before the delivery, ContentMissing if nobody has the content, BadContent for content beyond the limits.
         """
@@ -265,7 +269,7 @@ class Submitter:
         cid = Cid(Codec.DAG_PB, terms.result)
         try:
             record = self._exit_record(cid)
-            fetched = self._fetch(cid, target, limits or Limits())
+            fetched = self._fetch(Metered(self.store, moved), cid, target, limits or Limits())
         except ContentMissing as error:
             error.add_note(
                 "it is delivered on chain; its provider may still be handing it to the market: try again"
@@ -308,12 +312,12 @@ class Submitter:
         for cid in (*spec.inputs.values(), *filter(None, [spec.image.cid])):
             self.store.share(Cid.parse(cid))
 
-    def _fetch(self, cid: Cid, target: Path, limits: Limits) -> Fetched:
+    def _fetch(self, store: Store, cid: Cid, target: Path, limits: Limits) -> Fetched:
         if not target.exists():
-            return unixfs.fetch(self.store, cid, target, limits)
+            return unixfs.fetch(store, cid, target, limits)
         # A folder that is there, and empty, may be somebody's current one: it stays, and gets what was fetched beside it.
         partial = target / f".{secrets.token_hex(8)}"
-        fetched = unixfs.fetch(self.store, cid, partial, limits)
+        fetched = unixfs.fetch(store, cid, partial, limits)
         for each in partial.iterdir():
             each.rename(target / each.name)
         partial.rmdir()

@@ -198,6 +198,10 @@ class JobView(Json):
     """Why the job is where it is, in one sentence: why no ask matches, say."""
     provider: AddressText | None = None
     price: Amount | None = None
+    token: AddressText | None = None
+    """What the price is in."""
+    since: int | None = None
+    """When it was heard of first, in seconds since 1970: here, or on chain where it was not ordered here."""
     result_cid: str | None = None
     history: tuple["HistoryLine", ...] = ()
 

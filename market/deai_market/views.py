@@ -38,11 +38,14 @@ def state_of(text: str) -> tuple[JobState, Outcome]:
 def job_view(known: Known, note: str, history: Iterable[HistoryLine] = ()) -> JobView:
     """A job, and where it is."""
     state, chain_job = _SIGNED, known.chain_job
-    provider = price = result = None
+    provider = price = result = token = since = None
     if chain_job is not None and chain_job.state != JobState.UNKNOWN:
         closed = chain_job.state == JobState.CLOSED
         state = (Outcome(chain_job.outcome) if closed else JobState(chain_job.state)).name.capitalize()
         provider, price, result = chain_job.provider, chain_job.price, chain_job.result
+        token, since = chain_job.token, chain_job.since
+    if known.order is not None:
+        token, since = known.order.token, known.order.received // 1_000
     return JobView(
         id=known.id,
         name=known.order.name if known.order else "",
@@ -51,6 +54,8 @@ def job_view(known: Known, note: str, history: Iterable[HistoryLine] = ()) -> Jo
         note=note,
         provider=Address(provider) if provider else None,
         price=Wei(int(price)) if price else None,
+        token=Address(token) if token else None,
+        since=since,
         result_cid=str(Cid(Codec.DAG_PB, result)) if result else None,
         history=tuple(history),
     )

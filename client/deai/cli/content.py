@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from deai.cli import completion
 from deai.cli.root import main
 from deai.errors import BadField
 from deai.terminal import command, emit, open_job, say
@@ -19,6 +20,7 @@ def add(path: Path, image: str | None, as_json: bool) -> None:
     from deai import unixfs
     from deai.content import open_store
     from deai.home import Home, is_image_archive
+    from deai.progress import Metered, bar
     from deai.settings import HomeSettings, StoreSettings, load
 
     if not path.exists():
@@ -26,15 +28,23 @@ def add(path: Path, image: str | None, as_json: bool) -> None:
     if image is not None and not is_image_archive(path):
         raise BadField("path", str(path), "is not an image archive as `docker save` writes it")
     store = open_store(load(StoreSettings).store, "DEAI_STORE")
-    cid = unixfs.add(path, store)
+    with bar(f"Adding {path.name}", _size(path), hidden=as_json) as moved:
+        cid = unixfs.add(path, Metered(store, moved))
     store.pin(cid)
     if image is not None:
         Home(load(HomeSettings).home).name_image(image, cid)
     emit({"cid": str(cid)}) if as_json else say(str(cid))
 
 
+def _size(path: Path) -> int:
+    """The bytes of the files there, about: only a bar needs it."""
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(each.lstat().st_size for each in path.rglob("*") if each.is_file())
+
+
 @command(main, "results")
-@click.argument("job")
+@click.argument("job", shell_complete=completion.jobs)
 @click.option(
     "-o",
     "--output",
@@ -44,8 +54,11 @@ def add(path: Path, image: str | None, as_json: bool) -> None:
 )
 def results(job: str, output: Path, as_json: bool) -> None:
     """Fetch a delivered result and check every block against its CID."""
+    from deai.progress import bar
+
     submitter, found = open_job(job)
-    result = submitter.results(found, output)
+    with bar(f"Fetching {found[:12]}", None, hidden=as_json) as moved:
+        result = submitter.results(found, output, moved=moved)
     record = result.exit_record
     if as_json:
         emit(

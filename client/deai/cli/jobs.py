@@ -5,17 +5,28 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deai.cli import completion
 from deai.cli.root import main
 from deai.errors import BadField, Unavailable, WrongRequest
-from deai.job import JobId, JobState, Timestamp
-from deai.terminal import command, emit, open_submitter, safe_line, say
+from deai.job import JobId, JobState, Outcome, Timestamp
+from deai.terminal import command, emit, open_submitter, own_address, safe_line, say
+from deai.words import nearest
 
 if TYPE_CHECKING:
     from deai.submitter import Submitter
 
 
+MOST_JOBS = 500
+"""The most that a market lists."""
+STATES = (
+    "Signed",
+    *(each.name.capitalize() for each in JobState if each not in (JobState.UNKNOWN, JobState.CLOSED)),
+    *(each.name.capitalize() for each in Outcome if each is not Outcome.NONE),
+)
+
+
 @command(main, "status")
-@click.argument("job", required=False)
+@click.argument("job", required=False, shell_complete=completion.jobs)
 def status(job: str | None, as_json: bool) -> None:
     """Show a job's state, or all jobs signed here."""
     submitter = open_submitter()
@@ -69,8 +80,53 @@ def _status(submitter: "Submitter", job: JobId, as_json: bool, details: bool) ->
     return None
 
 
+@command(main, "jobs")
+@click.option(
+    "--state", help="Only those in this state: Signed, Open, Awarded, Delivered, Paid, Refunded or Cancelled."
+)
+@click.option("--all", "everybodys", is_flag=True, help="Everybody's jobs on this market, not only yours.")
+def jobs(state: str | None, everybodys: bool, as_json: bool) -> None:
+    """List your jobs on the market, the newest first: state, price, age."""
+    import time
+
+    from deai.deployment import Deployment
+    from deai.market_api import MarketApi
+    from deai.settings import Settings, load
+
+    wanted = _state(state)
+    settings = load(Settings)
+    deployment = Deployment.load(settings.deployment)
+    mine = None if everybodys else own_address(settings)
+    with MarketApi(settings.market, deployment.domain) as market:
+        views = market.jobs(submitter=mine, state=wanted, limit=MOST_JOBS)
+    symbols = {token.address: token for token in deployment.tokens}
+    for view in views:
+        if as_json:
+            emit(view.model_dump(mode="json", exclude={"history"}))
+            continue
+        token = symbols.get(view.token) if view.token else None
+        price = "-" if view.price is None else token.show(view.price) if token else f"{view.price} units"
+        age = "-" if view.since is None else _age(int(time.time()) - view.since)
+        say(f"{view.id[:12]}  {view.state:<10} {price:>14} {age:>5}  {safe_line(view.name)}")
+    if not views and not as_json:
+        say("no such jobs on this market" if wanted or everybodys else "you have no jobs on this market")
+
+
+def _state(text: str | None) -> str | None:
+    if text is None or text.capitalize() in STATES:
+        return text and text.capitalize()
+    raise BadField("state", text, f"is no state of a job; {nearest(text, STATES)}")
+
+
+def _age(seconds: int) -> str:
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return f"{max(seconds, 0)}s"
+
+
 @command(main, "history")
-@click.argument("job", required=False)
+@click.argument("job", required=False, shell_complete=completion.jobs)
 @click.option("--rpc", help="The node to ask, instead of DEAI_RPC.")
 @click.option(
     "--deployment", type=click.Path(path_type=Path), help="The deployment file, instead of DEAI_DEPLOYMENT."

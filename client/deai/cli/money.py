@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deai.cli import completion
 from deai.cli.root import main
 from deai.errors import BadField
 from deai.job import Address, Wei
@@ -62,7 +63,7 @@ def _money(
 
 
 @command(main, "deposit")
-@click.argument("token")
+@click.argument("token", shell_complete=completion.tokens)
 @click.argument("amount")
 def deposit(token: str, amount: str, as_json: bool) -> None:
     """Move AMOUNT of TOKEN from your wallet into your balance in the escrow."""
@@ -70,7 +71,7 @@ def deposit(token: str, amount: str, as_json: bool) -> None:
 
 
 @command(main, "withdraw")
-@click.argument("token")
+@click.argument("token", shell_complete=completion.tokens)
 @click.argument("amount")
 @click.option("--to", help="The account to pay; your own without it.")
 def withdraw(token: str, amount: str, to: str | None, as_json: bool) -> None:

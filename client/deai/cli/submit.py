@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deai.cli import completion
 from deai.cli.root import main
 from deai.errors import BadField, WrongRequest
 from deai.terminal import command, emit, open_job, open_submitter, say
@@ -21,18 +22,21 @@ def submit() -> None:
 @command(submit, "job")
 @click.option("-f", "--file", type=click.Path(path_type=Path), help="A YAML job file; flags override it.")
 @click.option("--name", help="A name for people.")
-@click.option("--compute-profile", help="Resources by name; see `deai profiles`.")
+@click.option(
+    "--compute-profile", shell_complete=completion.profiles, help="Resources by name; see `deai profiles`."
+)
 @click.option(
     "--input-script-cid", help="Appears as /inputs/script; a file runs by python3, a folder by its main.py."
 )
 @click.option("--input-data-cid", help="Appears as /inputs/data.")
 @click.option("--output-storage", help="Where results go: ipfs.")
 @click.option("--output-path", help="The folder of the result under which /outputs appears.")
-@click.option("--payment-token", help="A token's symbol or address.")
+@click.option("--payment-token", shell_complete=completion.tokens, help="A token's symbol or address.")
 @click.option("--payment-amount", help="The most the job may cost: the cap of its price ramp.")
 @click.option("--callback-url", help="Kept with the order, outside the public spec.")
 @click.option(
     "--docker-image",
+    shell_complete=completion.images,
     help="A name in a registry (python:3.12), an image archive's CID, or a name given by `deai add --image`.",
 )
 @click.option("--platform", help="Of an image that a registry has for several (the default is linux/amd64).")
@@ -123,7 +127,7 @@ def _show(draft: "Draft") -> None:
 
 
 @command(submit, "again")
-@click.argument("job")
+@click.argument("job", shell_complete=completion.jobs)
 def submit_again(job: str, as_json: bool) -> None:
     """Hand the market the kept copy of a signed order once more. Harmless if the market has it."""
     submitter, found = open_job(job)
