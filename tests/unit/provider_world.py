@@ -227,6 +227,11 @@ class World:
         with Ledger(self.folder / "ledger.sqlite", read_only=True) as ledger:
             return [taken.step for taken in ledger.steps(id_)]
 
+    def steps_with_reasons(self, id_: JobId) -> list[tuple[Step, str]]:
+        """The job's way so far, and why."""
+        with Ledger(self.folder / "ledger.sqlite", read_only=True) as ledger:
+            return [(taken.step, taken.reason) for taken in ledger.steps(id_)]
+
     def reach(self, id_: JobId, *steps: Step, seconds: float = 15) -> Entry:
         """Waits until the job is at one of `steps`."""
         end = time.monotonic() + seconds
