@@ -34,9 +34,11 @@ def stage(shop: Workshop, spec: Spec, folder: Path) -> str:
         if not target.exists():
             unixfs.fetch(shop.store, Cid.parse(cid), target, unixfs.Limits(max_bytes=left))
         left -= _bytes(target)
+    if spec.image.cid is None:
+        # Not under the lock of the archives: a slow registry holds up its own job alone.
+        return shop.executor.stage(spec.image, None)
     with shop.images:
-        archive = _archive(shop, Cid.parse(spec.image.cid)) if spec.image.cid else None
-        return shop.executor.stage(spec.image, archive)
+        return shop.executor.stage(spec.image, _archive(shop, Cid.parse(spec.image.cid)))
 
 
 def inputs_folder(folder: Path) -> Path:
