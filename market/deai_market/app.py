@@ -120,7 +120,12 @@ async def _refuse(_request: Request, error: Exception) -> Response:
         )
     if code == 500:
         _log.error("a request failed", exc_info=error)
-    headers = {401: {"WWW-Authenticate": "deai"}, 503: {"Retry-After": "1"}}.get(code)
+    elif code > 500:
+        _log.warning("a request could not be served: %s: %s", type(error).__name__, error)
+    retry = {503: "1", 507: "10"}
+    headers = {"Retry-After": retry[code]} if code in retry else None
+    if code == 401:
+        headers = {"WWW-Authenticate": "deai"}
     return Response(body.model_dump_json(), status_code=code, media_type="application/json", headers=headers)
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,24 +10,33 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, event
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlmodel import Session, SQLModel, create_engine
 
-from deai.errors import BadField
+from deai.errors import BadField, Unavailable
 from deai.signing import Domain
 from deai_market import tables
+from deai_market.errors import DatabaseUnavailable, DiskFull
 
 _VERSION = "1"
+_PASSING = (
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_NOMEM,
+)
 
 
 class Database:
     """The market's tables in `folder`, which belongs to one market and one escrow."""
 
     def __init__(self, folder: Path, domain: Domain) -> None:
-        """Raises BadField for a folder that cannot be used, is in use, or belongs to another escrow."""
+        """Raises BadField for a folder that cannot be used, is in use, or belongs to another escrow; DiskFull, DatabaseUnavailable."""
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock_file = (folder / "lock").open("wb")
+            self._lock_file = os.fdopen(os.open(folder / "lock", os.O_CREAT | os.O_WRONLY, 0o600), "wb")
         except OSError as error:
             raise BadField("data", str(folder), f"cannot be used: {error.strerror}") from error
         try:
@@ -39,23 +49,29 @@ class Database:
         try:
             SQLModel.metadata.create_all(self._engine)
             self._claim(folder, domain)
+        except OperationalError as error:
+            self.close()
+            raise _unavailable(error) from error
         except DatabaseError as error:
             self.close()
             raise BadField("data", str(folder), f"holds no database of a market: {error.orig}") from error
-        except BadField:
+        except (BadField, Unavailable):
             self.close()
             raise
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session for queries."""
-        with Session(self._engine) as session:
+        """A session for queries. Raises DatabaseUnavailable."""
+        with _typed(), Session(self._engine) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A session that is committed, and on disk, when the block ends; rolled back when it raises. One at a time."""
-        with self._write, Session(self._engine, expire_on_commit=False) as session, session.begin():
+        """A session that is committed, and on disk, when the block ends; rolled back when it raises. One at a time.
+
+        Raises DiskFull, DatabaseUnavailable: then nothing of it was kept.
+        """
+        with _typed(), self._write, Session(self._engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     def close(self) -> None:
@@ -73,6 +89,24 @@ class Database:
                 raise BadField(
                     "data", str(folder), f"belongs to another escrow ({row.value}); use another folder"
                 )
+
+
+@contextmanager
+def _typed() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: OperationalError) -> Exception:
+    """What an error of SQLite means to those who asked; itself, if it is a mistake of ours."""
+    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # its low byte is the kind
+    if code == sqlite3.SQLITE_FULL:
+        return DiskFull("the market has no room on its disk; nothing was kept, try again later")
+    if code in _PASSING:
+        return DatabaseUnavailable(f"the market's database cannot be used now ({error.orig}); try again")
+    return error
 
 
 def _engine(path: Path) -> Engine:

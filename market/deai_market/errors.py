@@ -12,15 +12,19 @@ WrongRequest (deai.errors)
 └── TooMany        429  beyond an account's limit
 
 Unavailable (deai.errors)
-└── StoreFull      507  no room for more content, until some of it expires
+├── DatabaseUnavailable  503  the market's own database cannot be read or written now
+├── DiskFull             507  no room for the market's own database: nothing was kept
+└── StoreFull            507  no room for more content, until some of it expires
 """
 
 from deai.errors import (
     BadField,
     BadSignature,
+    ChainUnavailable,
     ContractError,
     DeaiError,
     InsufficientBalance,
+    StoreUnavailable,
     Unavailable,
     WrongRequest,
 )
@@ -59,6 +63,14 @@ class OverQuota(WrongRequest):
     """More content than one account may hold here."""
 
 
+class DatabaseUnavailable(Unavailable):
+    """The market's database cannot be read or written now."""
+
+
+class DiskFull(Unavailable):
+    """There is no room for the market's database. Nothing of the request was kept."""
+
+
 class StoreFull(Unavailable):
     """There is no room for more content."""
 
@@ -81,9 +93,17 @@ _STATUS: tuple[tuple[type[DeaiError], int], ...] = (
     (OverQuota, 413),
     (TooMany, 429),
     (WrongRequest, 400),
+    (DiskFull, 507),
     (StoreFull, 507),
     (Unavailable, 503),
 )
+
+
+_TOLD: dict[type[DeaiError], str] = {
+    ChainUnavailable: "the chain's node is out of reach; try again",
+    StoreUnavailable: "the content store does not answer; try again",
+}
+"""What others are told of the operator's parts, whose URLs and folders are the operator's own. The log has the details."""
 
 
 def status(error: DeaiError) -> int:
@@ -99,7 +119,9 @@ def problem(error: DeaiError) -> Problem:
     elif isinstance(error, ContractError):
         facts = error.args
     return Problem(
-        error=type(error).__name__, detail=_spelled(str(error)), facts=tuple(_plain(fact) for fact in facts)
+        error=type(error).__name__,
+        detail=_TOLD.get(type(error)) or _spelled(str(error)),
+        facts=tuple(_plain(fact) for fact in facts),
     )
 
 

@@ -14,7 +14,7 @@ from sqlmodel import Session
 
 from deai.chain import Block, Chain, JobEvent
 from deai.clock import ChainClock
-from deai.errors import ChainUnavailable
+from deai.errors import Unavailable
 from deai_market import events, queries
 from deai_market.database import Database
 from deai_market.tables import BlockRow, ChainJobRow
@@ -91,9 +91,9 @@ class Indexer:
             try:
                 self.catch_up()
                 silent = False
-            except ChainUnavailable as error:
+            except Unavailable as error:
                 if not silent:
-                    _log.warning("the chain is out of reach, trying on: %s", error)
+                    _log.warning("the chain is not followed for now, trying on: %s", error)
                 silent = True
             except Exception:  # noqa: BLE001 - a loop's top
                 _log.exception("indexing failed, trying on")
