@@ -2,11 +2,17 @@
 
 import json
 import os
+import select
+import socket
 import subprocess
 import tarfile
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import docker
 import pytest
@@ -42,6 +48,57 @@ def image(registry: LocalRegistry, name: str, digest: str) -> Image:
 def unique(size: int = 16) -> bytes:
     """A layer that no other test has."""
     return layer(("unique", str(time.time_ns()).encode() * size))
+
+
+@dataclass
+class Line:
+    """A line to a registry that breaks each connection after so many bytes; and that is dead after so many breaks, if that is said."""
+
+    target: int
+    cut_after: int
+    cuts: int | None = None
+    brought: int = 0
+    connections: int = 0
+    listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
+
+    @property
+    def port(self) -> int:
+        return int(self.listener.getsockname()[1])
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            with near:
+                if self.cuts != 0:
+                    with suppress(OSError):
+                        self._carry(near)
+
+    def _carry(self, near: socket.socket) -> None:
+        with socket.create_connection(("127.0.0.1", self.target)) as far:
+            left = self.cut_after
+            while left > 0:
+                for each in select.select([near, far], [], [])[0]:
+                    data = each.recv(min(left, 65_536))
+                    if not data:
+                        return
+                    (far if each is near else near).sendall(data)
+                    if each is far:
+                        left -= len(data)
+                        self.brought += len(data)
+            if self.cuts is not None:
+                self.cuts -= 1
 
 
 def leftovers(tmp_path: Path) -> list[str]:
@@ -116,22 +173,34 @@ def test_an_image_for_another_machine_is_refused_and_its_layers_are_not_fetched(
 def test_a_registry_that_dies_on_the_way_leaves_nothing_and_serves_again(
     registry: LocalRegistry, docker_executor: DockerExecutor, engine: docker.APIClient, tmp_path: Path
 ) -> None:
-    digest = registry.push("tool", "1", unique())
-    manifest = json.loads(registry.blob_path(digest).read_text())
-    path = registry.blob_path(manifest["layers"][0]["digest"])
-    kept = path.read_bytes()
-    path.unlink()
-    with pytest.raises(ContentMissing, match="cannot be had"):
-        docker_executor.stage(image(registry, "tool", digest), None)
-    registry.kill()
-    with pytest.raises(ContentMissing, match="does not answer"):
-        docker_executor.stage(image(registry, "tool", digest), None)
-    assert leftovers(tmp_path) == []
+    digest = registry.push("tool", "1", layer(("noise", os.urandom(1 << 20))))
+    with Line(registry.port, cut_after=300 << 10) as line:
+        wanted = Image(digest=f"127.0.0.1:{line.port}/tool@{digest}")
+        line.cuts = 1
+        with pytest.raises(ContentMissing, match="does not answer"):
+            docker_executor.stage(wanted, None)
+        assert line.brought == 300 << 10
+        assert leftovers(tmp_path) == []
+        registry.kill()
+        with pytest.raises(ContentMissing):
+            docker_executor.stage(wanted, None)
+        registry.start()
+        line.cuts = None
 
-    path.write_bytes(kept)
-    registry.start()
+        assert docker_executor.stage(wanted, None) in ids(engine)
 
-    assert docker_executor.stage(image(registry, "tool", digest), None) in ids(engine)
+
+def test_a_line_that_keeps_breaking_brings_the_image_piece_by_piece(
+    registry: LocalRegistry, docker_executor: DockerExecutor, engine: docker.APIClient
+) -> None:
+    digest = registry.push("tool", "1", layer(("noise", os.urandom(1 << 20))))
+    with Line(registry.port, cut_after=300 << 10) as line:
+        wanted = Image(digest=f"127.0.0.1:{line.port}/tool@{digest}")
+
+        assert docker_executor.stage(wanted, None) in ids(engine)
+
+        assert line.connections > 3
+        assert line.brought < 2 << 20, "what had come was not fetched again"
 
 
 def test_what_is_too_large_is_refused_before_it_is_fetched_or_unpacked(
