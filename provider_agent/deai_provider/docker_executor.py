@@ -5,9 +5,7 @@ its job's id, so that a second attempt finds the first one's container.
 """
 
 import logging
-import os
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -120,15 +118,8 @@ class DockerExecutor:
             self._tried.add(image)
 
     def life(self) -> EngineLife:
-        """See `executor.Executor`. The engine makes its bridge anew whenever it starts."""
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        with asked_to("look at the engine's bridge"):
-            try:
-                bridge = self._api.inspect_network("bridge")
-            except NotFound:
-                # An engine that was told to make none: then only the machine's own restart is seen.
-                return EngineLife(boot, 0.0)
-        return EngineLife(f"{boot} {bridge['Id']}", _seconds(bridge["Created"]) or 0.0)
+        """See `executor.Executor`."""
+        return docker_engine.life(self._api)
 
     def start(self, run: Run) -> None:
         """See `executor.Executor`."""
@@ -173,7 +164,7 @@ class DockerExecutor:
                 return RunStatus(
                     state=RunState.RUNNING,
                     started_at=_seconds(state["StartedAt"]),
-                    ran_seconds=_process_seconds(int(state["Pid"])),
+                    ran_seconds=docker_engine.process_seconds(int(state["Pid"])),
                 )
         return RunStatus(
             state=RunState.EXITED,
@@ -330,17 +321,6 @@ class DockerExecutor:
 
 def _name(job: JobId) -> str:
     return f"deai-{job[2:34]}"
-
-
-def _process_seconds(pid: int) -> float | None:
-    """How long a process of this machine has lived, by the clock that counts from the machine's start; None once it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # Of the fields after the name, the 20th is when it started, in ticks.
-    started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)
 
 
 def _seconds(moment: str) -> float | None:

@@ -1,6 +1,7 @@
 """One suite for the executors: Docker's and the scripted fake behave alike."""
 
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -114,6 +115,36 @@ def test_a_wait_that_is_over_returns_a_run_that_still_runs(stage: Stage) -> None
     status = stage.executor.wait(job, 0.2)
 
     assert (status.state, status.exit_code, status.finished_at) == (RunState.RUNNING, None, None)
+
+
+def test_how_long_a_run_has_been_running_is_told_until_it_is_over(stage: Stage) -> None:
+    job = stage.start(Script(seconds=2))
+
+    first = stage.executor.wait(job, 0.3).ran_seconds
+    second = stage.executor.wait(job, 0.3).ran_seconds
+    over = stage.executor.wait(job, 30)
+
+    assert first is not None
+    assert second is not None
+    assert 0.2 < second - first < 1.5
+    assert (over.state, over.ran_seconds) == (RunState.EXITED, None)
+
+
+def test_an_engine_that_goes_on_has_one_life(stage: Stage) -> None:
+    life = stage.executor.life()
+
+    stage.start(Script())
+
+    assert stage.executor.life().id == stage.again().life().id == life.id
+    assert 0 < life.since < time.time()
+
+
+def test_making_room_leaves_what_runs(stage: Stage) -> None:
+    job = stage.start(Script(seconds=None))
+
+    stage.executor.spare()
+
+    assert stage.executor.poll(job).state is RunState.RUNNING
 
 
 def test_starting_twice_is_starting_once(stage: Stage) -> None:
