@@ -17,7 +17,9 @@ from typing import Any
 import image
 from deai.errors import DeaiError
 from deai.job import JobState, Outcome
+from deai.local_market import sourced
 from deai.localnet import Localnet
+from deai.progress import waiting
 from deai.submitter import Submitter
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -39,7 +41,8 @@ def main() -> int:
     args = parser.parse_args()
     # However it is told to end, what it started ends with it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, lambda number, _: sys.exit(128 + number))
     results = args.results or CHECKOUT / "demo-results" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     try:
         results.mkdir(parents=True)
@@ -59,7 +62,8 @@ def main() -> int:
 def run(data: Path, results: Path, *, keep: bool) -> dict[str, Any]:
     """The whole demo. Returns the summary that it also leaves in `results`."""
     say("The image: Python and numpy from Debian's packages, as an image archive")
-    archive = Path(image.build(CHECKOUT / ".cache" / "image").archive)
+    with waiting("Building the image"):
+        archive = Path(image.build(CHECKOUT / ".cache" / "image").archive)
     with tempfile.TemporaryDirectory(prefix="deai-demo-") as folder:
         net = Localnet(Path(folder), say)
         try:
@@ -127,10 +131,8 @@ def carry(net: Localnet, submitter: Submitter, archive: Path, data: Path, result
 
 def stay(net: Localnet, results: Path) -> None:
     """Leaves the market up for whoever wants to go on by hand."""
-    folder = Path(sys.executable).parent
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in net.client_environment().items()]
     environment = results / "env.sh"
-    environment.write_text("\n".join([*lines, f"export PATH={shlex.quote(str(folder))}:$PATH", ""]))
+    environment.write_text(sourced(net.client_environment()))
     say(f"The market stays up; Ctrl-C ends it. In another shell: . {environment}; deai balance")
     try:
         while True:

@@ -5,7 +5,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,14 @@ _UP_SECONDS = 90.0
 """How long a running `deai up` may take to stop its parts."""
 _LOCK_SECONDS = 5.0
 _RUNS = Path("provider", "runs")
+
+
+def sourced(settings: Mapping[str, str]) -> str:
+    """Lines for a shell to source: the settings, and `deai` on its path."""
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in settings.items()]
+    folder = shlex.quote(str(Path(sys.executable).parent))
+    path = f'case ":$PATH:" in *:{folder}:*) ;; *) export PATH={folder}:"$PATH" ;; esac'
+    return "\n".join([*lines, path, ""])
 
 
 class LocalMarket:
@@ -75,10 +83,7 @@ class LocalMarket:
     def write_environment(self, net: Localnet) -> Path:
         """The file to source: settings that make `deai` this market's submitter. They name this folder too, for `deai down`."""
         settings = net.client_environment() | {"DEAI_LOCAL": str(self.folder)}
-        lines = [f"export {name}={shlex.quote(value)}" for name, value in settings.items()]
-        path = shlex.quote(str(Path(sys.executable).parent))
-        lines.append(f'case ":$PATH:" in *:{path}:*) ;; *) export PATH={path}:"$PATH" ;; esac')
-        self.environment_file.write_text("\n".join([*lines, ""]))
+        self.environment_file.write_text(sourced(settings))
         return self.environment_file
 
     def _end_leftovers(self, say: Say) -> bool:

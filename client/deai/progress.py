@@ -30,6 +30,18 @@ def bar(label: str, total: int | None, *, hidden: bool = False) -> Iterator[Move
         yield lambda count: progress.update(task, advance=count)
 
 
+@contextmanager
+def waiting(label: str) -> Iterator[None]:
+    """Shows that work goes on whose end nobody knows, where standard error is a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console  # noqa: PLC0415
+
+    with Console(stderr=True).status(label):
+        yield
+
+
 class Metered:
     """A store that tells how many bytes went through it."""
 

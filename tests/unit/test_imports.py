@@ -20,6 +20,7 @@ MAY_USE = {
 
 # A library, and the only files that may import it: its adapters.
 ONLY_IN = {
+    "rich": {"client/deai/progress.py", "client/deai/screen.py", "client/deai/watch.py"},
     "web3": {"client/deai/web3_chain.py"},
     "docker": {
         "provider_agent/deai_provider/docker_engine.py",
@@ -44,6 +45,8 @@ PURE = [
     "client/deai/escrow.py",
     "client/deai/codec.py",
     "client/deai/result.py",
+    "client/deai/words.py",
+    "client/deai/log_lines.py",
     "client/deai/addresses.py",
     "client/deai/image_reference.py",
     "market/deai_market/matching.py",
