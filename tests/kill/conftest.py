@@ -48,3 +48,11 @@ def world(net: KillNet) -> Iterator[World]:
         world.begin()
         world.finish("(nobody)", world.run(1))
         yield world
+
+
+@pytest.fixture(autouse=True)
+def all_stand_up_again(world: World) -> Iterator[None]:
+    """A round that failed leaves its jobs standing, and a part dead: the next one is not to suffer for it."""
+    yield
+    world.lot.clear()
+    world.net.revive()

@@ -29,7 +29,9 @@ class Engine:
 
     def start(self) -> None:
         """Starts it, and waits until it answers."""
-        (self.folder / "pid").unlink(missing_ok=True)
+        # As after a power cut, when /run is empty: a process that is dead and not yet reaped would pass for a living one.
+        for stale in (self.folder / "pid", self.folder / "exec" / "containerd" / "containerd.pid"):
+            stale.unlink(missing_ok=True)
         command = [
             "dockerd", "--host", self.host, "--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec"),
             "--pidfile", str(self.folder / "pid"), "--bridge=none", "--iptables=false", "--ip-masq=false", "--ip-forward=false",
@@ -47,6 +49,11 @@ class Engine:
             assert self._dockerd.poll() is None, f"dockerd ended: {self._log.read_text()[-2_000:]}"
             assert time.monotonic() < until, f"dockerd does not answer: {self._log.read_text()[-2_000:]}"
             time.sleep(_LOOK_SECONDS)
+
+    @property
+    def lives(self) -> bool:
+        """Whether it was started, and not killed since."""
+        return self._dockerd is not None and self._dockerd.poll() is None
 
     def kill(self) -> None:
         """Ends dockerd and its containerd as a power cut would; what ran in containers goes on, as the kernel has it."""

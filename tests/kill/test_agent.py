@@ -34,14 +34,16 @@ _ALONE = [
 _HOLDING_UP = [
     [Stand("volume made"), Stand("before staging"), Stand("before matched")],
     [Stand("after staging"), Stand("after matched")],
-    [Stand("before bidding"), Stand("before done")],
-    [Stand("after bidding"), Stand("after done")],
+    [Stand("before done"), Stand("before bidding")],
+    [Stand("after done"), Stand("after bidding")],
 ]
 _ROUNDS = [(_ALONE[number::4], last) for number, last in enumerate(_HOLDING_UP)]
 
 
 @pytest.mark.parametrize(
-    ("stands", "last"), _ROUNDS, ids=[", ".join(each.point for each in (*part, *last)) for part, last in _ROUNDS]
+    ("stands", "last"),
+    _ROUNDS,
+    ids=[", ".join(each.point for each in (*part, *last)) for part, last in _ROUNDS],
 )
 def test_an_agent_killed_there_carries_every_job_to_one_delivery(
     world: World, stands: list[Stand], last: list[Stand]

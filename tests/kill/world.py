@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import httpx
 
 from deai import unixfs
 from deai.chain import JobAwarded, JobClosed, JobDelivered
@@ -58,18 +61,36 @@ class KillNet(Localnet):
         return [sys.executable, str(Path(__file__).with_name("market_program.py"))]
 
     def provider_environment(self) -> dict[str, str]:
-        return super().provider_environment() | self._wrapped() | {
-            "DEAI_PROVIDER_SLOTS": str(SLOTS),
-            "DEAI_PROVIDER_POLL_SECONDS": "0.1",
-            "DEAI_PROVIDER_RESERVE_MEMORY_MIB": "0",
-            "DEAI_PROVIDER_RESERVE_DISK_MIB": "0",
-        }
+        return (
+            super().provider_environment()
+            | self._wrapped()
+            | {
+                "DEAI_PROVIDER_SLOTS": str(SLOTS),
+                "DEAI_PROVIDER_POLL_SECONDS": "0.1",
+                "DEAI_PROVIDER_RESERVE_MEMORY_MIB": "0",
+                "DEAI_PROVIDER_RESERVE_DISK_MIB": "0",
+            }
+        )
 
     def market_environment(self) -> dict[str, str]:
-        return super().market_environment() | self._wrapped() | {
-            "DEAI_MARKET_POLL_SECONDS": "0.1",
-            "DEAI_MARKET_RETRY_SECONDS": "1",
-        }
+        return (
+            super().market_environment()
+            | self._wrapped()
+            | {
+                "DEAI_MARKET_POLL_SECONDS": "0.1",
+                "DEAI_MARKET_RETRY_SECONDS": "1",
+            }
+        )
+
+    def revive(self) -> None:
+        """Starts what is dead."""
+        if not self.engine.lives:
+            self.engine.start()
+        for name, start in (
+            ("anvil", self.start_anvil), ("deai-market", self.start_market), ("deai-provider", self.start_provider),
+        ):  # fmt: skip
+            if name not in self.programs:
+                start()
 
     def stop(self, name: str | None = None) -> None:
         """Ends the program, or everything; what a failed test left mounted goes too then."""
@@ -169,7 +190,11 @@ class World:
     def words(self) -> list[str]:
         """The command that submits a job."""
         fields = self._fields(Stand(""))
-        return ["submit", "job", *(word for name, value in fields.items() for word in (f"--{name.replace('_', '-')}", value))]
+        return [
+            "submit",
+            "job",
+            *(word for name, value in fields.items() for word in (f"--{name.replace('_', '-')}", value)),
+        ]
 
     def begin(self) -> None:
         """From here on, transactions are looked at."""
@@ -274,23 +299,33 @@ class World:
 
     def _wasted(self) -> list[str]:
         """Transactions of the market's and the agent's keys that reverted, or that say again what was said."""
-        keys = {
-            self.net.accounts[role].address.lower(): role for role in ("market", "provider", "submitter")
-        }
+        roles = ("market", "provider", "submitter")
+        keys = {self.net.accounts[role].address.lower(): role for role in roles}
+        numbers = range(self._first, self.submitter.chain.head().number + 1)
+        blocks = self._ask_all("eth_getBlockByNumber", [(hex(number), True) for number in numbers])
+        sent = [tx for block in blocks for tx in block["transactions"] if tx["from"].lower() in keys]
+        receipts = self._ask_all("eth_getTransactionReceipt", [(tx["hash"],) for tx in sent])
         said: set[tuple[str, str]] = set()
         wasted = []
-        for number in range(self._first, self.submitter.chain.head().number + 1):
-            for tx in self.net.node("eth_getBlockByNumber", hex(number), True)["transactions"]:
-                role = keys.get(tx["from"].lower())
-                if role is None:
-                    continue
-                receipt = self.net.node("eth_getTransactionReceipt", tx["hash"])
-                if receipt["status"] != "0x1":
-                    wasted.append(f"{role} {tx['input'][:10]} in block {number} reverted")
-                if (tx["from"], tx["input"]) in said:
-                    wasted.append(f"{role} {tx['input'][:10]} in block {number} was sent before")
-                said.add((tx["from"], tx["input"]))
+        for tx, receipt in zip(sent, receipts, strict=True):
+            what = f"{keys[tx['from'].lower()]} {tx['input'][:10]} in block {int(tx['blockNumber'], 16)}"
+            if receipt["status"] != "0x1":
+                wasted.append(f"{what} reverted")
+            if (tx["from"], tx["input"]) in said:
+                wasted.append(f"{what} was sent before")
+            said.add((tx["from"], tx["input"]))
         return wasted
+
+    def _ask_all(self, method: str, questions: list[tuple[object, ...]]) -> list[Any]:
+        """The node's answers to many questions of one kind, in one round trip."""
+        calls = [
+            {"jsonrpc": "2.0", "id": id_, "method": method, "params": each}
+            for id_, each in enumerate(questions)
+        ]
+        if not calls:
+            return []
+        answers = httpx.post(self.net.rpc, json=calls, timeout=30, trust_env=False).json()
+        return [each["result"] for each in sorted(answers, key=lambda each: each["id"])]
 
     def _leaks(self) -> list[str]:
         """What is left of jobs that are over. Clearing up comes a moment after the delivery."""
@@ -303,7 +338,9 @@ class World:
 
     def _leftovers(self) -> list[str]:
         work = self.net.folder / "provider"
-        loops = subprocess.run(["losetup", "--list", "--noheadings"], capture_output=True, text=True, check=True)
+        loops = subprocess.run(
+            ["losetup", "--list", "--noheadings"], capture_output=True, text=True, check=True
+        )
         return [
             *(f"container {name}" for name in self.net.engine.containers()),
             *(f"mount {point}" for point in mounts_below(work / "runs")),
