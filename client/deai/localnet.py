@@ -205,7 +205,9 @@ class Localnet:
             "host": "127.0.0.1",
             "port": self.market_url.rpartition(":")[2],
             "key": self.folder / "home" / "keys" / "market.json",
-            "confirmations": 1,
+            # A chain that rests makes no blocks on top: what is mined is final.
+            "confirmations": 0,
+            "callback_private": True,
         }
         return self._environment("DEAI_MARKET_", own)
 

@@ -36,7 +36,7 @@ from deai.signing import check_ask, job_id, sign_job
 from deai.spec import Spec
 from deai.store import Block, Store
 from deai.unixfs import Fetched, Limits
-from deai.wire import JobJson, JobView, Order
+from deai.wire import CallbackView, JobJson, JobView, Order
 
 DELIVER_MARGIN_SECONDS = 900
 """Added to a job's own time: for starting, collecting and publishing."""
@@ -239,6 +239,12 @@ class Submitter:
     def view(self, job: JobId) -> JobView:
         """The job as the market sees it: the chain's state, and the market's own observations."""
         return self.market.job(job)
+
+    def callback(self, job: JobId) -> CallbackView | None:
+        """What became of the job's callback, as the market says; None for a job that asked for none, or was not signed here."""
+        if job not in self.home.orders() or self.home.order(job).callback_url is None:
+            return None
+        return self.market.callback(self.account, job)
 
     def wait(self, job: JobId, *states: JobState, timeout: float) -> Progress:
         """Waits until the chain has the job in one of `states`, or closed. Raises WrongState with the state after `timeout` seconds."""

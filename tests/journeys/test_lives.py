@@ -2,17 +2,25 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from deai import callback
 from deai.job import Address, JobState, Outcome
 from deai.localnet import Localnet
 from deai.submitter import Submitter
 from tests.journeys.users import IMAGE, Cli, Jobs
+from tests.receivers import Receiver
 
 PATIENCE = 60.0
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        yield receiver
 
 
 def wait_until(what: Callable[[], bool], seconds: float = PATIENCE) -> None:
@@ -23,7 +31,7 @@ def wait_until(what: Callable[[], bool], seconds: float = PATIENCE) -> None:
 
 
 def test_the_documents_command_is_paid_by_approval(
-    net: Localnet, cli: Cli, image: str, tmp_path: Path
+    net: Localnet, cli: Cli, image: str, tmp_path: Path, receiver: Receiver
 ) -> None:
     """The users' command, word for word; their profile table says that this machine will do."""
     script = tmp_path / "train"
@@ -45,7 +53,7 @@ def test_the_documents_command_is_paid_by_approval(
             "submit", "job", "--name", "LLM_Pretraining_Phase1", "--compute-profile", "gpu-a100-80gb-high",
             "--input-script-cid", cli.json("add", script)["cid"], "--input-data-cid", cli.json("add", data)["cid"],
             "--output-storage", "ipfs", "--output-path", "/my_llm_results/phase1_weights/",
-            "--payment-token", "DAI", "--payment-amount", "250", "--callback-url", "https://example.org/done",
+            "--payment-token", "DAI", "--payment-amount", "250", "--callback-url", receiver.url,
             "--docker-image", IMAGE, "--yes",
         )  # fmt: skip
     finally:
@@ -72,6 +80,11 @@ def test_the_documents_command_is_paid_by_approval(
     assert int(before["escrow"]) - int(after["escrow"]) in (0, int(status["price"])), (
         "only the awarded price left the balance"
     )
+    wait_until(lambda: cli.json("callback", job)["step"] == "delivered")
+    (heard,), secret = receiver.heard, cli.json("callback", job)["secret"]
+    called = callback.verify(heard.headers, heard.body, secret, time.time())["data"]
+    assert (called["job"], called["outcome"], called["result_cid"]) == (job, "Paid", result["result_cid"])
+    assert "callback delivered after 1 attempt" in cli.run("status", job).stdout
     again = cli.run("approve", job)
     assert again.returncode == 2
     assert "WrongState" in again.stderr

@@ -4,7 +4,19 @@ Exit codes: 0 done, 1 a bug, 2 a wrong request (change something), 3 a part is u
 The files are imported for `deai --help` already: what takes a part of a second to import is imported by the commands that need it.
 """
 
-from deai.cli import completion, content, ending, jobs, keys, local, logs, money, submit
+from deai.cli import callback, completion, content, ending, jobs, keys, local, logs, money, submit
 from deai.cli.root import main
 
-__all__ = ["completion", "content", "ending", "jobs", "keys", "local", "logs", "main", "money", "submit"]
+__all__ = [
+    "callback",
+    "completion",
+    "content",
+    "ending",
+    "jobs",
+    "keys",
+    "local",
+    "logs",
+    "main",
+    "money",
+    "submit",
+]

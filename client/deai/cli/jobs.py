@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from deai.cli import completion
+from deai.cli.callback import told
 from deai.cli.root import main
 from deai.errors import BadField, Unavailable, WrongRequest
 from deai.job import JobId, JobState, Outcome, Timestamp
@@ -42,8 +43,10 @@ def _status(submitter: "Submitter", job: JobId, as_json: bool, details: bool) ->
     from deai.clock import utc
 
     progress = submitter.progress(job)
+    called = None
     try:
         view, note = submitter.view(job), ""
+        called = submitter.callback(job) if details else None
     except (Unavailable, WrongRequest) as error:
         view, note = None, f"the market says nothing: {error}"
     on_chain = progress.state is not JobState.UNKNOWN
@@ -69,6 +72,7 @@ def _status(submitter: "Submitter", job: JobId, as_json: bool, details: bool) ->
                 "price": None if price is None else str(price),
                 "result_cid": result,
                 "history": history,
+                "callback": called.model_dump(mode="json") if called else None,
             }
         )
     say(f"{job if details else job[:12]}  {state:<10} {safe_line(note)}")
@@ -77,6 +81,8 @@ def _status(submitter: "Submitter", job: JobId, as_json: bool, details: bool) ->
             say(f"  {utc(Timestamp(line.at))}  {safe_line(line.event):<12} {safe_line(line.text)}")
         if result:
             say(f"  result {result}")
+        if called:
+            say(f"  callback {told(called)}")
     return None
 
 

@@ -33,7 +33,9 @@ def submit() -> None:
 @click.option("--output-path", help="The folder of the result under which /outputs appears.")
 @click.option("--payment-token", shell_complete=completion.tokens, help="A token's symbol or address.")
 @click.option("--payment-amount", help="The most the job may cost: the cap of its price ramp.")
-@click.option("--callback-url", help="Kept with the order, outside the public spec.")
+@click.option(
+    "--callback-url", help="Called when the job has closed; see `deai callback`. Not part of the public spec."
+)
 @click.option(
     "--docker-image",
     shell_complete=completion.images,
@@ -121,7 +123,7 @@ def _show(draft: "Draft") -> None:
         ("public", "spec, inputs, results: anyone can read them"),
     ]  # fmt: skip
     if draft.callback_url:
-        rows.append(("callback", "kept with the order; this market does not call back yet"))
+        rows.append(("callback", "called when the job has closed, signed with the order's own secret"))
     for name, text in rows:
         say(f"  {name:<14}{text}")
 
