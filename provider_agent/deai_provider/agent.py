@@ -147,7 +147,10 @@ class Agent:
 
     def _take_matches(self) -> None:
         while not self._shop.stopping.is_set():
-            if not self._went_well(self._take_news):
+            # A job that the ledger lost may be matched again while its award to us stands: that is found first.
+            if not self._inventory.taken:
+                self._shop.stopping.wait(self._shop.poll_seconds)
+            elif not self._went_well(self._take_news):
                 self._shop.stopping.wait(self._pause)
 
     def _take_news(self) -> None:

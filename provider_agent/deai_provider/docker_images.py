@@ -44,6 +44,8 @@ class DockerImages:
         shutil.rmtree(pulls, ignore_errors=True)
         self._architecture, self._limits, self._budget = architecture, limits, budget_bytes
         self._keeping = threading.Lock()
+        self._checked: dict[tuple[str, int, int], str] = {}
+        """The images of archives that were read before; the archives are named by their content, and nobody else writes there."""
         self._kept: set[str] = set()
         """Ids of our images on the engine after the last look."""
 
@@ -84,6 +86,11 @@ class DockerImages:
         return stay
 
     def _load(self, archive: Path) -> str:
+        seen = archive.stat()
+        key = (str(archive), seen.st_ino, seen.st_size)
+        known = self._checked.get(key)
+        if known is not None and self._image(known) is not None:
+            return self._accepted(known)
         checked = ImageArchive.read(archive, self._limits)
         if checked.architecture != self._architecture:
             raise BadContent(
@@ -96,7 +103,9 @@ class DockerImages:
                 failures = [str(step["error"]) for step in self._slow.load_image(pieces) if "error" in step]
             if failures:
                 raise _load_error(failures[0])
-        return self._accepted(checked.id)
+        accepted = self._accepted(checked.id)
+        self._checked[key] = checked.id
+        return accepted
 
     def _pull(self, text: str) -> str:
         """Fetches an image by the digest of its manifest, and loads it as any archive: the engine itself speaks to no registry, and unpacks

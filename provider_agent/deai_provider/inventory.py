@@ -24,13 +24,14 @@ class Inventory:
 
     def __init__(self, shop: Workshop, work: Callable[[JobId], None]) -> None:
         self._shop, self._work = shop, work
-        self._taken = False
+        self.taken = False
+        """Nothing new is begun before."""
 
     def take(self) -> None:
         """Once, at the start: what only the chain knows is carried on, and what belongs to nothing goes. Raises ChainUnavailable,
         EngineUnavailable, LedgerUnavailable: say it again.
         """
-        if self._taken:
+        if self.taken:
             return
         shop = self._shop
         steps = {entry.id: entry.step for entry in shop.ledger.entries()}
@@ -56,12 +57,12 @@ class Inventory:
             _log.warning("%s: a container or folder without a promise is removed", id_)
             shop.executor.remove(id_)
             shutil.rmtree(shop.folder(id_), ignore_errors=True)
-        self._taken = True
+        self.taken = True
 
     def remove_strays(self, working: Callable[[JobId], bool]) -> None:
         """Removes containers that no promise accounts for. Raises EngineUnavailable."""
         there = self._shop.executor.adopt()
-        if not self._taken:
+        if not self.taken:
             # Before the chain was asked, a container may be one of a promise that the ledger lost.
             return
         entries = {id_: self._shop.ledger.entry(id_) for id_ in there}

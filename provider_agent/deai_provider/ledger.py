@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -158,12 +159,14 @@ _WRITE: dict[str, Callable[[Any], object]] = {
     "price": str,
     "earned": str,
 }
+# Rows are read far more often than written, and these values never change once they are read.
+_once = lru_cache(maxsize=1_024)
 _READ: dict[str, Callable[[Any], object]] = {
     "step": Step,
-    "job": lambda text: JobJson.model_validate_json(text).value(),
-    "terms": lambda text: TermsJson.model_validate_json(text).value(),
-    "spec": lambda text: Spec.parse(text.encode()),
-    "exit": lambda text: ExitRecord.parse(text.encode()),
+    "job": _once(lambda text: JobJson.model_validate_json(text).value()),
+    "terms": _once(lambda text: TermsJson.model_validate_json(text).value()),
+    "spec": _once(lambda text: Spec.parse(text.encode())),
+    "exit": _once(lambda text: ExitRecord.parse(text.encode())),
     "price": int,
     "earned": int,
     "posted": bool,

@@ -14,7 +14,7 @@ from deai_provider.ledger import Entry, Step
 from deai_provider.workshop import REORG_BLOCKS, Workshop
 
 _log = logging.getLogger(__name__)
-_FIRST_LOOK_POLLS, _LOOK_GROWTH, _LAST_LOOK_POLLS = 4, 1.5, 60
+_FIRST_LOOK_POLLS, _LOOK_GROWTH, _LAST_LOOK_POLLS = 8, 2, 120
 _WINDOW_LOOK_POLLS = 20
 """A job whose window is over is looked at this often: the first to settle it may be us."""
 
@@ -52,6 +52,12 @@ class Purse:
         state, outcome = shop.chain.state(entry.id)
         if state is JobState.AWARDED:
             shop.move(entry.id, Step.DELIVERING, "a reorg undid the delivery")
+            return False
+        if (
+            state is JobState.DELIVERED
+            and entry.terms is not None
+            and shop.clock.now() < entry.terms.window_end
+        ):
             return False
         first = max(0, (entry.award_block or 0) - REORG_BLOCKS)
         events = shop.chain.events(first, shop.chain.head().number, entry.id)
