@@ -51,6 +51,7 @@ PURE = [
     "client/deai/image_reference.py",
     "market/deai_market/matching.py",
     "provider_agent/deai_provider/policy.py",
+    "provider_agent/deai_provider/reconcile.py",
 ]
 IMPURE = {
     "os",
