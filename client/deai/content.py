@@ -32,7 +32,7 @@ class Content:
     """A store made of a party's own and the `sources` that it may read from. Thread-safe if they are.
 
     What comes from a source is not kept: it is on its way into a file, and kept there. Sources are believed nothing: one that sends other
-    bytes, or none, is passed over for the next one, and from then on asked last.
+    bytes, or none, is passed over for the next one, and the one that served is asked first from then on.
     """
 
     def __init__(self, own: Store, sources: Sequence[Store] = (), uploader: "Uploader | None" = None) -> None:
@@ -79,10 +79,8 @@ class Content:
             except (BadContent, StoreUnavailable) as error:
                 said.append(str(error))
                 silent += isinstance(error, StoreUnavailable)
-                self._move(source, to_front=False)
             else:
-                if source is not asked[0]:
-                    self._move(source, to_front=True)
+                self._prefer(source)
                 return data
         if asked and silent == len(asked):
             raise StoreUnavailable("; ".join(said))
@@ -96,10 +94,10 @@ class Content:
         for source in asked:
             try:
                 if source.has(cid):
+                    self._prefer(source)
                     return True
             except StoreUnavailable as error:
                 silent.append(str(error))
-                self._move(source, to_front=False)
         if asked and len(silent) == len(asked):
             raise StoreUnavailable("; ".join(silent))
         return False
@@ -132,10 +130,12 @@ class Content:
         with self._ordering:
             return list(self._sources)
 
-    def _move(self, source: Store, *, to_front: bool) -> None:
+    def _prefer(self, source: Store) -> None:
+        """Asks it first from now on: others that lie or stall cost one block, not each."""
         with self._ordering:
-            self._sources.remove(source)
-            self._sources.insert(0 if to_front else len(self._sources), source)
+            if source is not self._sources[0]:
+                self._sources.remove(source)
+                self._sources.insert(0, source)
 
 
 @contextmanager

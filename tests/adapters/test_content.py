@@ -177,7 +177,7 @@ def test_an_upload_of_the_whole_quota_leaves_orders_working(world: World, tmp_pa
 # Sources.
 
 
-def test_a_hostile_gateway_is_passed_over_and_asked_last_from_then_on(world: World, tmp_path: Path) -> None:
+def test_a_hostile_gateway_is_passed_over_and_not_asked_first_again(world: World, tmp_path: Path) -> None:
     first, second = raw(b"first"), raw(b"second")
     world.store.put([first, second])
     asked = list[bytes]()
