@@ -104,7 +104,7 @@ class LocalMarket:
         ports = kept_ports(self.folder / "ports.json")
         try:
             AnvilNode(f"http://127.0.0.1:{ports[0]}").save(path)
-        except (ChainUnavailable, IndexError) as error:
+        except (ChainUnavailable, IndexError, OSError) as error:
             say(f"The chain's last seconds are lost: {error}")
 
     def _forget(self) -> None:

@@ -123,7 +123,7 @@ class Localnet:
         for each in [name] if name else list(reversed(self.programs)):
             program = self.programs[each]
             if each == "anvil" and program.exit_code is None and self.chain_file.exists():
-                self.save_chain()
+                self._save_last()
             program.stop()
             del self.programs[each]
         self._write_running()
@@ -276,6 +276,13 @@ class Localnet:
         return self._node.call(method, *params)
 
     # Inside.
+
+    def _save_last(self) -> None:
+        """What cannot be saved must not keep the rest from being stopped."""
+        try:
+            self.save_chain()
+        except (ChainUnavailable, OSError) as error:
+            self.say(f"The chain's last seconds are lost: {error}")
 
     def _environment(self, prefix: str, own: Mapping[str, object]) -> dict[str, str]:
         shared = {

@@ -94,7 +94,7 @@ class Eye:
                     case _:
                         text = "runs"
                 parts.append(Part(name, True, text))
-            except DeaiError as error:
+            except (DeaiError, OSError) as error:  # a full disk, say
                 parts.append(Part(name, False, " ".join(str(error).split())))
         for name, program in self._net.programs.items():
             self._lines.extend(self._news(name, program.log))
@@ -117,9 +117,12 @@ class Eye:
     def _news(self, name: str, log: Path) -> Iterator[str]:
         if name not in self._read:
             return
-        with log.open("rb") as file:
-            file.seek(self._read[name])
-            text = file.read(_READ_BYTES)
+        try:
+            with log.open("rb") as file:
+                file.seek(self._read[name])
+                text = file.read(_READ_BYTES)
+        except OSError:  # somebody tidied up
+            return
         whole = text[: text.rfind(b"\n") + 1]
         self._read[name] += len(whole)
         for line in whole.decode(errors="replace").splitlines():

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -33,12 +33,18 @@ class Told(BaseException):
         super().__init__(number)
 
 
+class TerminalGone(Exception):
+    """Nobody can see what is shown any more."""
+
+
 def watched(market: LocalMarket, *, fresh: bool, as_json: bool) -> None:
     """Starts the market and shows it until a signal ends it, and all that was started with it. Exit code 130 after Ctrl-C."""
     number = 0
 
     def step(text: str) -> None:
-        emit({"step": text}) if as_json else say(text)
+        # A terminal that is gone must not keep the parts from being stopped.
+        with suppress(OSError):
+            emit({"step": text}) if as_json else say(text)
 
     with market.up(step, fresh=fresh):
         net = Localnet(market.folder, step)
@@ -46,13 +52,15 @@ def watched(market: LocalMarket, *, fresh: bool, as_json: bool) -> None:
             try:
                 net.start()
                 environment = market.write_environment(net)
-                if as_json:
-                    emit(_ready(net, environment))
-                else:
-                    say(f"It is up. In another shell: . {environment}")
+                with suppress(OSError):
+                    emit(_ready(net, environment)) if as_json else say(
+                        f"It is up. In another shell: . {environment}"
+                    )
                 _show(net, f". {environment}    deai down, or Ctrl-C, stops it", as_json)
             except Told as told:
                 number = told.number
+            except TerminalGone:
+                number = signal.SIGHUP
             finally:
                 deaf()
                 step("Stopping")
@@ -138,14 +146,18 @@ def _told() -> Iterator[Callable[[], None]]:
 
 
 def _show(net: Localnet, notice: str, as_json: bool) -> None:
+    """Until a signal ends it. Raises TerminalGone."""
     console = Console()
-    with Eye(net) as eye:
-        if as_json or not console.is_terminal:
-            _tell(eye, as_json)
-        with Live(console=console, auto_refresh=False, transient=True) as live:
-            while True:
-                live.update(drawn(eye.look(), notice), refresh=True)
-                time.sleep(_LOOK_SECONDS)
+    try:
+        with Eye(net) as eye:
+            if as_json or not console.is_terminal:
+                _tell(eye, as_json)
+            with Live(console=console, auto_refresh=False, transient=True) as live:
+                while True:
+                    live.update(drawn(eye.look(), notice), refresh=True)
+                    time.sleep(_LOOK_SECONDS)
+    except OSError as error:
+        raise TerminalGone from error
 
 
 def _tell(eye: Eye, as_json: bool) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pty
+import select
 import shlex
 import signal
 import subprocess
@@ -135,4 +137,24 @@ def test_a_market_goes_on_after_down_and_leaves_nothing_even_when_it_was_killed(
             second.send_signal(signal.SIGINT)
             second.communicate(timeout=PATIENCE)
     assert second.returncode == INTERRUPTED
+    assert left(tmp_path) == []
+
+
+@pytest.mark.timeout(600)
+def test_a_terminal_that_goes_away_takes_its_market_with_it(docker_engine: None, tmp_path: Path) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["DEAI_HOME"] = str(tmp_path)
+        os.execv(DEAI, [str(DEAI), "up"])  # noqa: S606
+    try:
+        seen, deadline = b"", time.monotonic() + PATIENCE
+        while b"of 2 slots at work" not in seen:
+            assert time.monotonic() < deadline, seen
+            if select.select([terminal], [], [], 1)[0]:
+                seen += os.read(terminal, 1 << 16)
+    finally:
+        os.close(terminal)
+        _, status = os.waitpid(pid, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
     assert left(tmp_path) == []
