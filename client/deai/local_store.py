@@ -54,11 +54,11 @@ class LocalStore:
                     shards.add(pending.popleft().result())
                 pending.append(writers.submit(self._keep, block))
             shards.update(each.result() for each in pending)
-        try:
-            for folder in (*sorted(shards), self._blocks):
-                sync_folder(folder)
-        except OSError as error:
-            raise self._unavailable(error) from error
+            try:
+                list(writers.map(sync_folder, shards))
+                sync_folder(self._blocks)
+            except OSError as error:
+                raise self._unavailable(error) from error
 
     def get(self, cid: Cid) -> bytes:
         """The bytes of one block, verified. Raises ContentMissing, BadContent, StoreUnavailable."""
