@@ -64,12 +64,17 @@ def start_kubo(folder: Path) -> Kubo:
             _run(environment, "config", "--json", name, json.dumps(value))
     with (folder / "daemon.log").open("wb") as log:
         process = subprocess.Popen([program(), "daemon"], env=environment, stdout=log, stderr=log)
-    until = time.monotonic() + _START_SECONDS
-    while b"Daemon is ready" not in (said := (folder / "daemon.log").read_bytes()):
-        assert process.poll() is None, said.decode()
-        assert time.monotonic() < until, f"Kubo is not ready after {_START_SECONDS} s: {said.decode()}"
-        time.sleep(0.05)
-    address, gateway = ((folder / name).read_text().strip() for name in ("api", "gateway"))
+    try:
+        until = time.monotonic() + _START_SECONDS
+        while b"Daemon is ready" not in (said := (folder / "daemon.log").read_bytes()):
+            assert process.poll() is None, said.decode()
+            assert time.monotonic() < until, f"Kubo is not ready after {_START_SECONDS} s: {said.decode()}"
+            time.sleep(0.05)
+        address, gateway = ((folder / name).read_text().strip() for name in ("api", "gateway"))
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
     return Kubo(address, gateway, folder, process)
 
 
