@@ -7,6 +7,7 @@ import pytest
 
 import image as builder
 from deai import unixfs
+from tests.kill.disk import SmallDisk
 from tests.kill.engine import Engine
 from tests.kill.parking import Lot
 from tests.kill.tally import Tally
@@ -35,7 +36,13 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def net(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KillNet]:
     folder = tmp_path_factory.mktemp("kill")
-    with KillNet(folder / "net", engine, Lot(folder / "lot")) as net:
+    net = KillNet(folder / "net", engine, Lot(folder / "lot"))
+    net.folder.mkdir()
+    net.disks = {
+        part: SmallDisk(folder / f"{part}.img", net.folder / part, mib)
+        for part, mib in (("provider", 1_024), ("market", 256))
+    }
+    with net:
         yield net
 
 
@@ -54,5 +61,7 @@ def world(net: KillNet) -> Iterator[World]:
 def all_stand_up_again(world: World) -> Iterator[None]:
     """A round that failed leaves its jobs standing, and a part dead: the next one is not to suffer for it."""
     yield
+    for disk in world.net.disks.values():
+        disk.free()
     world.lot.clear()
     world.net.revive()

@@ -6,12 +6,11 @@ there and waits to be let go. Each job stops once: a program that was killed the
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
-from collections.abc import Iterator
 
 _LOOK_SECONDS = 0.01
 _ANY = "0x"

@@ -14,19 +14,21 @@ import httpx
 
 from deai import unixfs
 from deai.chain import JobAwarded, JobClosed, JobDelivered
+from deai.errors import ContentMissing
 from deai.job import JobId, Outcome
 from deai.job_file import JobFile
 from deai.localnet import Localnet
 from deai.signing import job_id
 from deai.submitter import Submitter
 from deai_provider.ledger import Entry, Ledger, Step
+from tests.kill.disk import SmallDisk
 from tests.kill.engine import Engine
 from tests.kill.mounts import mounts_below
 from tests.kill.parking import Lot
 from tests.kill.tally import Life, Tally
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0
+PATIENCE = 90.0
 SLOTS = 14
 QUICK, LONG = 0.1, 2.0
 """How long a job's script sleeps, in seconds."""
@@ -53,6 +55,8 @@ class KillNet(Localnet):
     def __init__(self, folder: Path, engine: Engine, lot: Lot) -> None:
         super().__init__(folder, print, docker_host=engine.host)
         self.engine, self.lot = engine, lot
+        self.disks: dict[str, SmallDisk] = {}
+        """Of the provider and of the market, where each has its own."""
 
     def provider_command(self) -> list[str]:
         return [sys.executable, str(Path(__file__).with_name("agent_program.py")), "run"]
@@ -79,6 +83,8 @@ class KillNet(Localnet):
             | {
                 "DEAI_MARKET_POLL_SECONDS": "0.1",
                 "DEAI_MARKET_RETRY_SECONDS": "1",
+                # A busy machine may start a market slowly; its matches are not to run out meanwhile.
+                "DEAI_MARKET_MATCH_SECONDS": "120",
             }
         )
 
@@ -287,13 +293,21 @@ class World:
             deliveries=len(deliveries),
             refused=not any(isinstance(event, JobAwarded) for event in events),
             needless_runs=max(0, runs - 1) if kept else max(0, runs - 2),
-            spoilt=bool(deliveries) and not self._good(job) or len(paid) != len(deliveries),
+            spoilt=(bool(deliveries) and not self._good(job)) or len(paid) != len(deliveries),
         )
 
     def _good(self, job: JobId) -> bool:
-        """Whether the submitter gets what the script made, by its own ways."""
+        """Whether the submitter gets what the script made, by its own ways. The provider hands it to the market until that has it."""
+        deadline = time.monotonic() + PATIENCE
         with tempfile.TemporaryDirectory() as folder:
-            result = self.submitter.results(job, Path(folder))
+            while True:
+                try:
+                    result = self.submitter.results(job, Path(folder))
+                    break
+                except ContentMissing:
+                    if time.monotonic() > deadline:
+                        return False
+                    time.sleep(0.2)
             output = (Path(folder) / "run").read_text()
         return result.exit_record is not None and result.exit_record.exit_code == 0 and len(output) == 32
 
