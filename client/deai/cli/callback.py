@@ -1,15 +1,19 @@
 """`deai callback`: what its owner needs to check a callback, and what became of it."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from deai.cli import completion
 from deai.cli.root import main
 from deai.errors import BadField, DeaiError
 from deai.terminal import command, emit, open_job, safe_line, say
-from deai.wire import CallbackView
+
+if TYPE_CHECKING:
+    from deai.wire import CallbackView
 
 
-def told(view: CallbackView) -> str:
+def told(view: "CallbackView") -> str:
     """A callback's fate in one line."""
     attempts = f" after {view.attempts} attempt{'s' * (view.attempts != 1)}" if view.attempts else ""
     reason = f": {view.error}" if view.error else ""
