@@ -37,10 +37,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 def net(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KillNet]:
     folder = tmp_path_factory.mktemp("kill")
     net = KillNet(folder / "net", engine, Lot(folder / "lot"))
-    net.folder.mkdir()
+    net.folder.mkdir(exist_ok=True)
     net.disks = {
         part: SmallDisk(folder / f"{part}.img", net.folder / part, mib)
-        for part, mib in (("provider", 1_024), ("market", 256))
+        for part, mib in (("provider", 1_024), ("market", 4_096))
     }
     with net:
         yield net
