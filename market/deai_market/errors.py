@@ -12,6 +12,7 @@ WrongRequest (deai.errors)
 └── TooMany        429  beyond an account's limit
 
 Unavailable (deai.errors)
+├── Busy                 503  too many at once; no place got free in time
 ├── DatabaseUnavailable  503  the market's own database cannot be read or written now
 ├── DiskFull             507  no room for the market's own database: nothing was kept
 └── StoreFull            507  no room for more content, until some of it expires
@@ -61,6 +62,10 @@ class TooLarge(WrongRequest):
 
 class OverQuota(WrongRequest):
     """More content than one account may hold here."""
+
+
+class Busy(Unavailable):
+    """Too many do the same at once; again later."""
 
 
 class DatabaseUnavailable(Unavailable):

@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deai.errors import BadField, BadSignature, StoreUnavailable
+from deai.errors import BadField, BadSignature
 from deai.job import Address
 from deai.wire import Problem
-from deai_market.errors import TooLarge, TooSlow, problem, status
+from deai_market.errors import Busy, TooLarge, TooSlow, problem, status
 
 BODY_SECONDS = 20
 UPLOADS = "/ipfs"
@@ -85,7 +85,7 @@ class Places:
 
     @asynccontextmanager
     async def taken(self, account: Address) -> AsyncIterator[None]:
-        """Holds a place while the block runs. Raises StoreUnavailable when none gets free."""
+        """Holds a place while the block runs. Raises Busy when none gets free."""
         try:
             async with asyncio.timeout(self._seconds), self._left:
                 await self._left.wait_for(
@@ -93,7 +93,7 @@ class Places:
                 )
                 self._taken.add(account)
         except TimeoutError as error:
-            raise StoreUnavailable(
+            raise Busy(
                 f"{len(self._taken)} uploads are under way, and no place got free in {self._seconds:g} s"
             ) from error
         try:
