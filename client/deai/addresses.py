@@ -22,12 +22,21 @@ _PRIVATE = [
 ] + [ipaddress.ip_network("fc00::/7")]
 
 
+_CLOUD = [
+    ipaddress.ip_address(text)
+    for text in ("100.100.100.200", "168.63.129.16", "fd00:ec2::254", "fd20:ce::254")
+]
+"""Where clouds answer their own machines, with credentials for whoever asks, outside 169.254.0.0/16: Alibaba's, Azure's, Amazon's, Google's."""
+
+
 def is_allowed(text: str, *, private: bool) -> bool:
-    """Whether the address may be called: a global one, or, with `private`, one of this machine or a local net. Never one of a link, where
-    clouds keep their metadata, nor one that stands for many."""
+    """Whether the address may be called: a global one, or, with `private`, one of this machine or a local net. Never one of a link, or another
+    where clouds keep their metadata, nor one that stands for many."""
     try:
         address = _plain(ipaddress.ip_address(text))
     except ValueError:
+        return False
+    if address in _CLOUD:
         return False
     return _is_global(address) or (private and any(address in net for net in _PRIVATE))
 

@@ -1,6 +1,7 @@
 """The market that `deai up` keeps in a folder: one at a time, ended from any shell, and cleaned up after one that was killed."""
 
 import fcntl
+import os
 import shlex
 import shutil
 import sys
@@ -18,6 +19,8 @@ _UP_SECONDS = 90.0
 """How long a running `deai up` may take to stop its parts."""
 _LOCK_SECONDS = 5.0
 _RUNS = Path("provider", "runs")
+_OURS = ("chain.json", "deployment.json", "ports.json", "password", "running.json", "env.sh", "up.log",
+         "home", "stores", "market", "provider", "logs")  # fmt: skip
 
 
 def sourced(settings: Mapping[str, str]) -> str:
@@ -40,9 +43,13 @@ class LocalMarket:
     @contextmanager
     def held(self, seconds: float = 0.0) -> Iterator[None]:
         """Alone in the folder, within that time. Raises WrongRequest while a `deai up` is there."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = self._lock_file.open("a")
+        except OSError as error:
+            raise WrongRequest(f"DEAI_LOCAL: {self.folder}: {error.strerror}") from error
         deadline = time.monotonic() + seconds
-        with self._lock_file.open("a") as lock:
+        with file as lock:
             while True:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -108,10 +115,11 @@ class LocalMarket:
             say(f"The chain's last seconds are lost: {error}")
 
     def _forget(self) -> None:
-        """Starts over. What runs left stays until the agent, which knows how, has taken it away: disks may be mounted there."""
-        for each in self.folder.iterdir():
-            if each == self._lock_file:
-                continue
+        """Starts over: what a local market writes goes, whatever else lies there stays. What runs left stays until the agent, which knows
+        how, has taken it away: disks may be mounted there."""
+        if not (self.folder / "ports.json").exists():  # no market was ever here
+            return
+        for each in [self.folder / name for name in _OURS if os.path.lexists(self.folder / name)]:
             if each.name == _RUNS.parts[0] and (self.folder / _RUNS).exists():
                 for inner in each.iterdir():
                     if inner.name != _RUNS.name:

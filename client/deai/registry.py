@@ -44,12 +44,15 @@ _LAYERS = {
 }
 """Tar archives, plain or by gzip. Not those by zstd, which many engines cannot load, nor those kept elsewhere than in the registry."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_WORD = re.compile(r"[A-Za-z0-9._-]{1,32}")
+_NO_URL = (httpx.InvalidURL, ValueError, TypeError)
 _CHALLENGE = re.compile(r'(?:^|,\s*)(Bearer|Basic)\b\s*((?:[\w-]+="[^"]*"(?:\s*,\s*)?)*)', re.IGNORECASE)
 _FACT = re.compile(r'([\w-]+)="([^"]*)"')
 _MAX_TOKEN_BYTES, _MAX_REDIRECTS = 64 << 10, 5
 _CONNECT_SECONDS, _STALL_SECONDS, _SMALL_SECONDS = 10.0, 20.0, 60.0
 _BYTES_PER_SECOND = 512 << 10
 """A registry that is slower than this counts as away: it would hold up who waits for it without end."""
+_MAX_SIZE = 1 << 53
 _TRIES = 5
 """How often a blob that broke off is taken up again where it broke off."""
 
@@ -196,10 +199,10 @@ class Registry:
         first = {"Authorization": known} if known else {}
         for _ in range(_MAX_REDIRECTS + 1):
             with self._stream(reference, "GET", url, {**headers, **first}, deadline) as reply:
-                if not reply.is_redirect:
+                if not reply.has_redirect_location:
                     yield reply
                     return
-                url = _safe(reference, urljoin(url, reply.headers["Location"]))
+                url = _safe(reference, _joined(url, reply.headers["Location"]))
             first = {}
         raise RegistryUnavailable(f"the registry {reference.registry} redirects without end")
 
@@ -220,7 +223,10 @@ class Registry:
             method, url, headers={"Accept-Encoding": "identity", **headers}, data=form, timeout=timeout
         )
         try:
-            reply = client.send(request, stream=True, follow_redirects=False, auth=None)
+            try:
+                reply = client.send(request, stream=True, follow_redirects=False, auth=None)
+            except _NO_URL as error:  # it looks at where a redirect leads, also when it does not go there
+                raise RegistryUnavailable(f"the registry {reference.registry} leads nowhere") from error
             try:
                 yield reply
             finally:
@@ -257,7 +263,7 @@ class Registry:
             answer = self._stream(reference, "POST", realm, {}, deadline, form)
         else:
             headers = {"Authorization": _basic(login)} if login is not None else {}
-            url = str(httpx.URL(realm).copy_merge_params(wanted))
+            url = _safe(reference, _with(realm, wanted))
             answer = self._stream(reference, "GET", url, headers, deadline)
         with answer as reply:
             self._check(reference, reply)
@@ -301,14 +307,32 @@ def _safe(reference: Reference, url: str) -> str:
     """The URL, if we go where it leads: by TLS, but for a registry on this machine that leads to this machine."""
     try:
         parts = httpx.URL(url)
-    except (httpx.InvalidURL, ValueError, TypeError):
-        parts = httpx.URL("")
-    local = reference.is_local and parts.scheme == "http" and is_loopback(parts.host)
-    if not (parts.scheme == "https" or local) or not parts.host or parts.userinfo:
+        # Only now is the name decoded, which may fail: names of the whole world's letters are spelled in a code.
+        host = parts.host
+    except _NO_URL:
+        parts, host = httpx.URL(""), ""
+    local = reference.is_local and parts.scheme == "http" and is_loopback(host)
+    if not (parts.scheme == "https" or local) or not host or parts.userinfo:
         raise RegistryUnavailable(
-            f"the registry {reference.registry} leads to {parts.scheme or 'nowhere'}://{parts.host}, which is not safe"
+            f"the registry {reference.registry} leads to {parts.scheme or 'nowhere'}://{host}, which is not safe"
         )
     return str(parts)
+
+
+def _joined(url: str, location: str) -> str:
+    """Where a redirect leads; nowhere if it is no URL."""
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return ""
+
+
+def _with(url: str, parameters: Mapping[str, str]) -> str:
+    """The URL with these in its query; nowhere if that is none."""
+    try:
+        return str(httpx.URL(url).copy_merge_params(dict(parameters)))
+    except _NO_URL:
+        return ""
 
 
 def _pieces(reply: httpx.Response, deadline: float, reference: Reference) -> Iterator[bytes]:
@@ -344,7 +368,7 @@ def _choose(reference: Reference, entries: object, wanted: Platform) -> str:
         match entry:
             case {"digest": str(digest), "platform": {"os": str(os), "architecture": str(machine), **more}}:
                 # What is for `unknown` is no image but a statement about one.
-                if _DIGEST.fullmatch(digest) and os != "unknown":
+                if _DIGEST.fullmatch(digest) and os != "unknown" and _is_plain(os, machine, more):
                     found.setdefault(Platform(os, machine, str(more.get("variant", ""))), digest)
     fitting = sorted(
         (each for each in found if each.serves(wanted)), key=lambda each: each.variant != wanted.variant
@@ -370,13 +394,18 @@ def _descriptor(reference: Reference, value: object, kinds: set[str]) -> Blob:
         case {"mediaType": str(kind), "digest": str(digest), "size": int(size)}:
             if kind not in kinds:
                 raise BadContent(f"image {reference}: has a part of the kind {kind!r}, which is not taken")
-            if _DIGEST.fullmatch(digest) and size >= 0 and not isinstance(size, bool):
+            if _DIGEST.fullmatch(digest) and 0 <= size < _MAX_SIZE and not isinstance(size, bool):
                 return Blob(digest, size)
     raise BadContent(f"image {reference}: its manifest names a part without kind, sha256 digest and size")
 
 
+def _is_plain(os: str, machine: str, more: Mapping[Any, Any]) -> bool:
+    """Whether these are words: they are shown to the submitter, and come from strangers."""
+    return all(_WORD.fullmatch(text) for text in (os, machine, str(more.get("variant", "")) or "none"))
+
+
 def _platform(reference: Reference, config: bytes) -> Platform:
     match _object(reference, config):
-        case {"os": str(os), "architecture": str(machine), **more}:
+        case {"os": str(os), "architecture": str(machine), **more} if _is_plain(os, machine, more):
             return Platform(os, machine, str(more.get("variant", "")))
     raise BadContent(f"image {reference}: its configuration names no platform")

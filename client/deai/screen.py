@@ -143,7 +143,7 @@ def drawn(seen: Seen, notice: str) -> RenderableType:
         jobs.add_row(
             Text(job.id[:12]),
             Text(safe_line(job.name)),
-            Text(job.state, _STYLES.get(job.state, "")),
+            Text(safe_line(job.state), _STYLES.get(job.state, "")),
             Text(safe_line(job.note), "dim"),
         )
     none = Text("  no jobs yet", "dim")

@@ -173,5 +173,7 @@ def _tell(eye: Eye, as_json: bool) -> None:
             if told.get(job.id) != job.state:
                 told[job.id] = job.state
                 line = {"job": job.id, "name": job.name, "state": job.state, "note": job.note}
-                emit(line) if as_json else say(f"Job {job.id[:12]}  {safe_line(job.name)}  {job.state}")
+                emit(line) if as_json else say(
+                    f"Job {job.id[:12]}  {safe_line(job.name)}  {safe_line(job.state)}"
+                )
         time.sleep(_LOOK_SECONDS)

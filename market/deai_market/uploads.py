@@ -5,6 +5,7 @@ its blocks and removed together with them, so no block lies here that nobody hol
 """
 
 import logging
+import os
 import shutil
 import threading
 from collections import Counter
@@ -18,9 +19,11 @@ from deai.chain import Chain
 from deai.cid import Cid, Codec
 from deai.clock import ChainClock
 from deai.deployment import Deployment
+from deai.errors import BadContent
 from deai.job import Address
 from deai.local_store import LocalStore
-from deai.store import Store
+from deai.store import Block, Store
+from deai.wire import MAX_CIDS
 from deai_market import queries
 from deai_market.database import Database
 from deai_market.errors import Forbidden, OverQuota, StoreFull
@@ -30,6 +33,7 @@ from deai_market.tables import UploadRow
 _log = logging.getLogger(__name__)
 
 _PAGE_BYTES = 4_096
+_SPARE_FILES = 10_000
 _DAY_SECONDS = 86_400
 _ROUND_SECONDS = 60.0
 _ROUND_BLOCKS = 1_000
@@ -94,7 +98,11 @@ class Uploads:
 
         Raises BadContent for an archive that is none; then and at OverQuota and StoreFull nothing of it is kept. Raises StoreUnavailable.
         """
-        blocks = {block.cid.digest: block for block in car.read(pieces, self._rules.upload_bytes)}
+        blocks = dict[bytes, Block]()
+        for block in car.read(pieces, self._rules.upload_bytes):
+            blocks[block.cid.digest] = block
+            if len(blocks) > MAX_CIDS:  # each costs a row: many tiny ones would hold up everybody
+                raise BadContent(f"archive: has more than {MAX_CIDS} blocks; send several")
         self._hold(account, {digest: _charged(len(block.data)) for digest, block in blocks.items()})
         self.store.put(blocks.values())
 
@@ -140,6 +148,9 @@ class Uploads:
         free = min(
             rules.uploads_bytes - total, shutil.disk_usage(self._folder).free - rules.disk_reserve_bytes
         )
+        disk = os.statvfs(self._folder)
+        if disk.f_files and disk.f_favail < _SPARE_FILES:  # some file systems have no such number
+            raise StoreFull("this market's disk has no room for more files")
         if asked > free:
             raise StoreFull(
                 f"this market holds {total} bytes of {rules.uploads_bytes} for all accounts and has room for {max(free, 0)} more;"

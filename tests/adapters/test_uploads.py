@@ -79,6 +79,17 @@ def test_what_was_handed_in_is_served_and_need_not_be_sent_twice(world: World, a
     assert kept(world) == 2
 
 
+def test_an_archive_of_very_many_blocks_is_refused_whole(world: World, api: MarketApi) -> None:
+    many = [
+        Block(Cid.of(data, Codec.RAW), data) for data in (f"{number}".encode() for number in range(1_025))
+    ]
+    answer = post(world, api, world.submitter, archive(*many))
+    assert (answer.status_code, "more than 1024 blocks" in answer.text) == (400, True)
+    assert kept(world) == 0
+    api.upload(world.submitter, archive(*many[:-1]))
+    assert kept(world) == 1_024
+
+
 def test_what_the_market_has_itself_need_not_be_sent_and_counts_for_nobody(world: World) -> None:
     (block,) = blocks(1)
     world.store.put([block])

@@ -71,6 +71,10 @@ class Scripted:
         return httpx.Response(200, content=CONFIG)
 
 
+def says(content: bytes) -> Answer:
+    return lambda _: httpx.Response(200, content=content)
+
+
 def wants_token(realm: str, then: bytes) -> Answer:
     def answer(request: httpx.Request) -> httpx.Response:
         if request.headers.get("Authorization") == "Bearer granted":
@@ -189,6 +193,43 @@ def test_a_redirect_out_of_tls_is_not_followed(target: str) -> None:
         registry.manifest(PYTHON, AMD)
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Location": "http://[x"},
+        {"Location": "https://xn--0/"},
+        {"Location": "https://x/?" + "y" * 70_000},
+    ],
+    ids=["nowhere", "no URL", "no name", "too long"],
+)
+@pytest.mark.parametrize("status", [300, 302, 307])
+def test_a_redirect_that_leads_nowhere_is_the_registry_being_odd(
+    status: int, headers: dict[str, str]
+) -> None:
+    script = Scripted(manifest(), blobs=lambda _: httpx.Response(status, headers=headers))
+
+    with script.registry() as registry, pytest.raises(RegistryUnavailable):
+        registry.manifest(PYTHON, AMD)
+
+
+@pytest.mark.parametrize("realm", ["https://xn--0/", "https://x/?" + "y" * 65_500, "http://[x", ""])
+def test_a_realm_that_is_no_url_is_the_registry_being_odd(realm: str) -> None:
+    script = Scripted(manifest(), manifests=wants_token(realm, b""), token=grants)
+
+    with script.registry() as registry, pytest.raises(RegistryUnavailable):
+        registry.manifest(PYTHON, AMD)
+
+
+@pytest.mark.parametrize("part", ["os", "architecture", "variant"])
+def test_a_platform_that_is_no_word_is_refused_before_it_is_shown(part: str) -> None:
+    config = json.dumps({"os": "linux", "architecture": "amd64", part: "\x1b[2Kcosts nothing"}).encode()
+    script = Scripted(manifest(config=descriptor(config, CONFIG_KIND)), blobs=says(config))
+
+    with script.registry() as registry, pytest.raises(BadContent, match="names no platform"):
+        registry.manifest(PYTHON, AMD)
+
+
 def test_redirects_end() -> None:
     script = Scripted(
         manifest(), blobs=lambda request: httpx.Response(307, headers={"Location": str(request.url)})
@@ -244,13 +285,14 @@ def test_a_network_that_breaks_is_the_registry_being_away() -> None:
         (manifest(descriptor(b"x", "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip")), "foreign"),
         (manifest(descriptor(b"x", LAYER_KIND, size=-1)), "without kind"),
         (manifest(descriptor(b"x", LAYER_KIND, size="1")), "without kind"),
+        (manifest(descriptor(b"x", LAYER_KIND, size=10**400)), "without kind"),
         (manifest(descriptor(b"x", LAYER_KIND, digest="sha256:../../x")), "without kind"),
         (manifest(descriptor(b"x", LAYER_KIND, digest="md5:" + "0" * 32)), "without kind"),
         (manifest(config=descriptor(CONFIG, CONFIG_KIND, size=9 << 20)), "more than"),
         (manifest(config=descriptor(b"another", CONFIG_KIND)), "more than 7 bytes"),
         (manifest(config=descriptor(b"x" * len(CONFIG), CONFIG_KIND)), "not those of"),
     ],
-    ids=range(18),
+    ids=range(19),
 )
 def test_a_manifest_that_misleads_is_refused(body: object, said: str) -> None:
     with Scripted(body).registry() as registry, pytest.raises(BadContent, match=said):

@@ -113,7 +113,7 @@ def jobs(state: str | None, everybodys: bool, as_json: bool) -> None:
         token = symbols.get(view.token) if view.token else None
         price = "-" if view.price is None else token.show(view.price) if token else f"{view.price} units"
         age = "-" if view.since is None else _age(int(time.time()) - view.since)
-        say(f"{view.id[:12]}  {view.state:<10} {price:>14} {age:>5}  {safe_line(view.name)}")
+        say(f"{view.id[:12]}  {safe_line(view.state):<10} {price:>14} {age:>5}  {safe_line(view.name)}")
     if not views and not as_json:
         say("no such jobs on this market" if wanted or everybodys else "you have no jobs on this market")
 

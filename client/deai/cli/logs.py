@@ -97,13 +97,15 @@ def _may_replace(path: Path, as_json: bool) -> bool:
 
 
 def _export(path: Path, pieces: Iterator[tuple[int, bytes, bool]]) -> int:
-    """Writes what comes, as it comes. The file appears when all of it is there, or when the user has seen enough."""
+    """Writes what comes, as it comes, for its owner's eyes. The file appears when all of it is there, or when the user has seen enough."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise BadField("export", str(path), "is no ordinary file")
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("xb") as file:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             try:
-                for _, data, _ in pieces:
-                    file.write(data)
+                file.writelines(data for _, data, _ in pieces)
             except KeyboardInterrupt:
                 click.echo("interrupted: the file ends here", err=True)
             written = file.tell()

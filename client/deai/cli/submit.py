@@ -8,7 +8,7 @@ import click
 from deai.cli import completion
 from deai.cli.root import main
 from deai.errors import BadField, WrongRequest
-from deai.terminal import command, emit, open_job, open_submitter, say
+from deai.terminal import command, emit, open_job, open_submitter, safe_line, say
 
 if TYPE_CHECKING:
     from deai.submitter import Draft
@@ -125,7 +125,7 @@ def _show(draft: "Draft") -> None:
     if draft.callback_url:
         rows.append(("callback", "called when the job has closed, signed with the order's own secret"))
     for name, text in rows:
-        say(f"  {name:<14}{text}")
+        say(f"  {name:<14}{safe_line(text)}")
 
 
 @command(submit, "again")
