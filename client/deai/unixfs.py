@@ -33,6 +33,19 @@ MAX_NAME_BYTES = 255
 
 _MAX_FILE_DEPTH = 16
 _MIN_ENTRY_BYTES = 44  # of a folder's entry without its name
+# What this machine lacks, and may have again: no fault of the files.
+_PASSING = frozenset(
+    {
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.EIO,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EAGAIN,
+        errno.ESTALE,
+    }
+)
 _CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
@@ -92,7 +105,7 @@ def add(path: Path, store: Store) -> Cid:
     """Puts a file, or a folder with all below it, into the store; memory stays flat. Nothing is pinned.
 
     Raises BadField that names the path for symlinks, devices, sockets, FIFOs, names that `fetch` refuses,
-    folders too large or too deep, and what cannot be read; StoreUnavailable.
+    folders too large or too deep, and what cannot be read; Unavailable where this machine errs; StoreUnavailable.
     """
     blocks = _Import(_entry(path, os.fspath(path), None, 0))
     store.put(blocks)
@@ -226,6 +239,8 @@ def _entry(shown: Path, name: str, parent: int | None, depth: int) -> Generator[
         finally:
             os.close(entry)
     except OSError as error:
+        if error.errno in _PASSING:
+            raise Unavailable(f"{shown}: cannot be read now: {error.strerror}") from error
         raise BadField("path", str(shown), f"cannot be read: {error.strerror}") from error
 
 

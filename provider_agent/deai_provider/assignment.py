@@ -4,7 +4,6 @@ act.
 
 import logging
 import shutil
-import time
 from collections.abc import Callable
 
 from deai import unixfs
@@ -37,7 +36,7 @@ class Assignment:
         """`released` is called once the job holds nothing of the machine's capacity any more."""
         self._shop, self._id, self._released = shop, id_, released
         self._relay = Relay(shop.market, shop.account, id_, lambda offset: shop.executor.logs(id_, offset))
-        self._bidding = Bidding(shop, id_, time.monotonic())
+        self._bidding = Bidding(shop, id_)
         self._running = Running(shop, id_, self._relay, self._stands)
         self._acts: dict[Step, Callable[[Entry], object]] = {
             Step.MATCHED: self._consider,

@@ -18,16 +18,20 @@ _FIRST_LOOK_SECONDS, _LOOK_GROWTH = 0.01, 1.5
 
 
 class Bidding:
-    """One job's bid. `since` is when this agent began to look after it, by the monotonic clock."""
+    """One job's bid."""
 
-    def __init__(self, shop: Workshop, id_: JobId, since: float) -> None:
-        self._shop, self._id, self._since = shop, id_, since
+    def __init__(self, shop: Workshop, id_: JobId) -> None:
+        self._shop, self._id = shop, id_
+        self._missing_since: float | None = None
+        """When the award was first looked for in vain, by the monotonic clock."""
 
     def await_award(self, entry: Entry) -> None:
         """Waits until the bid is awarded or hopeless. A refusal ends nothing: whoever saw the bid may award it."""
         shop, offer_at, pause = self._shop, 0.0, _FIRST_LOOK_SECONDS
         while not shop.stopping.is_set():
             state = shop.chain.state(self._id)[0]
+            if self._missing_since is None:
+                self._missing_since = time.monotonic()
             award = shop.award_event(entry) if state not in (JobState.UNKNOWN, JobState.OPEN) else None
             if award is not None:
                 if award.terms.provider != shop.address:
@@ -39,7 +43,7 @@ class Bidding:
             elif state is JobState.CLOSED:
                 shop.move(self._id, Step.LOST, "cancelled by its submitter")
                 return
-            elif shop.hopeless(known(entry.expires_at), self._since):
+            elif shop.hopeless(known(entry.expires_at), self._missing_since):
                 shop.move(self._id, Step.LOST, "the bid expired without an award")
                 return
             elif time.monotonic() >= offer_at:
@@ -49,11 +53,14 @@ class Bidding:
             pause = min(pause * _LOOK_GROWTH, shop.poll_seconds)
 
     def await_return(self, entry: Entry) -> bool:
-        """Whether an award that a reorg undid may still come back: as long as its bid may be awarded."""
-        if self._shop.hopeless(known(entry.expires_at), self._since):
-            self._shop.move(self._id, Step.LOST, "a reorg undid the award, and it did not come back")
+        """Whether an award that a reorg undid may still come back: as long as its bid may be awarded. Only a block ends that: a node that
+        was restarted has an older head for a while.
+        """
+        shop = self._shop
+        if shop.passed_by(self._id, known(entry.expires_at)):
+            shop.move(self._id, Step.LOST, "a reorg undid the award, and it did not come back")
             return False
-        self._shop.stopping.wait(self._shop.poll_seconds)
+        shop.stopping.wait(shop.poll_seconds)
         return True
 
     def still_ours(self, entry: Entry) -> bool:

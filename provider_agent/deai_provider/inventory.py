@@ -3,12 +3,13 @@
 import logging
 import re
 import shutil
+import time
 from collections.abc import Callable
 from functools import partial
 
 from deai.chain import JobAwarded, JobDelivered
 from deai.cid import Cid, Codec
-from deai.errors import ContentMissing, Unavailable
+from deai.errors import ContentMissing, Unavailable, WrongRequest
 from deai.job import JobId, JobState, Timestamp
 from deai.wire import LogChunk
 from deai_provider import reconcile, staging
@@ -16,6 +17,8 @@ from deai_provider.ledger import UNDER_AWARD, Step
 from deai_provider.workshop import REORG_BLOCKS, Workshop, award_facts
 
 _log = logging.getLogger(__name__)
+_AWAY_POLLS, _REFUSED_POLLS, _REFUSED_GROWTH, _MAX_REFUSED_POLLS = 40, 80, 2, 14_400
+"""How long a result waits that a market was not there for, and, ever longer, one that a market refused."""
 _JOB_ID = re.compile(r"0x[0-9a-f]{64}")
 
 
@@ -26,6 +29,9 @@ class Inventory:
         self._shop, self._work = shop, work
         self.taken = False
         """Nothing new is begun before."""
+        self._offer_at: dict[JobId, float] = {}
+        """When to offer a result that was not taken again, by the monotonic clock."""
+        self._refused_polls: dict[JobId, int] = {}
 
     def take(self) -> None:
         """Once, at the start: what only the chain knows is carried on, and what belongs to nothing goes. Raises ChainUnavailable,
@@ -81,19 +87,35 @@ class Inventory:
         )
 
     def share(self) -> None:
-        """Hands results and ends of logs to a market that did not have them. Raises Unavailable, WrongRequest."""
+        """Hands results and ends of logs to a market that did not have them. A result that it refuses keeps none of the others. Raises
+        Unavailable, and WrongRequest for a log.
+        """
         shop = self._shop
         shop.late_logs.send(partial(self._send_log))
         for entry in shop.ledger.unshared():
-            if entry.result is None or shop.stopping.is_set():
+            if shop.stopping.is_set():
                 return
+            if entry.result is None or time.monotonic() < self._offer_at.get(entry.id, 0.0):
+                continue
             try:
                 done = shop.store.share(Cid.parse(entry.result), lambda: not shop.stopping.is_set())
             except ContentMissing as error:
                 _log.warning("%s: its result cannot be handed to the market any more: %s", entry.id, error)
                 done = True
+            except WrongRequest as error:
+                polls = self._refused_polls.get(entry.id, _REFUSED_POLLS)
+                self._refused_polls[entry.id] = min(polls * _REFUSED_GROWTH, _MAX_REFUSED_POLLS)
+                self._offer_at[entry.id] = time.monotonic() + polls * shop.poll_seconds
+                _log.warning("%s: the market refuses its result: %s", entry.id, error)
+                continue
+            except Unavailable:
+                # Others come first the next time: it may be this one that the market cannot take.
+                self._offer_at[entry.id] = time.monotonic() + _AWAY_POLLS * shop.poll_seconds
+                raise
             if done:
                 shop.note(entry.id, shared=True)
+                self._offer_at.pop(entry.id, None)
+                self._refused_polls.pop(entry.id, None)
 
     def _send_log(self, id_: JobId, chunk: LogChunk) -> None:
         self._shop.market.send_logs(self._shop.account, id_, chunk)

@@ -133,9 +133,9 @@ class Entry:
     result: str | None
     """The result's CID."""
     runs: int
-    """How many times its container was begun."""
+    """Which of its runs this is: one more after each that its engine cut short, 0 before the first was begun."""
     engine: str | None
-    """Which life of which engine the last of them belongs to."""
+    """Which life of which engine it was begun in."""
     shared: bool
     """The market has all of the result."""
     earned: Wei | None

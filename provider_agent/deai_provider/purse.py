@@ -73,7 +73,7 @@ class Purse:
                 self._settle(entry, terms)
             return False
         if state is not JobState.CLOSED:
-            if entry.expires_at is not None and policy.hopeless(entry.expires_at, shop.now()):
+            if entry.expires_at is not None and shop.passed_by(entry.id, entry.expires_at):
                 shop.move(entry.id, Step.LOST, "a reorg undid the award, and it did not come back")
             return False
         closed = [event for event in events if isinstance(event, JobClosed)]

@@ -13,7 +13,7 @@ from deai_provider.executor import EngineLife, RunStatus
 from deai_provider.ledger import BUSY, UNDER_AWARD, Step
 
 MAX_RUNS = 4
-"""A run that its engine cut short is begun anew, until it was begun this often."""
+"""A run that its engine cut short is begun anew, until it was cut short this often. A start that failed does not count."""
 
 UNPROMISED = (Step.LOST, Step.DECLINED)
 """What the ledger says of jobs that were given up, though an award may have come after all."""
@@ -21,6 +21,8 @@ _SIGNALLED = 128
 """Exit codes from here on are those of processes that a signal ended."""
 _STOP_SECONDS = 20.0
 """An engine that is asked to end stops its containers first, and takes this long at most."""
+_RESTORE_SECONDS = 60.0
+"""An engine that starts ends what it does not carry on, and takes this long at most. What ran on past that ended by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +109,12 @@ def latest(awards: Iterable[JobAwarded], provider: Address) -> tuple[JobAwarded,
 def cut_short(status: RunStatus, begun_in: str | None, life: EngineLife) -> bool:
     """Whether a run that is over was ended by its engine's end, or the machine's, rather than by itself.
 
-    An engine that starts again ends what ran, and says that it exited. Such an end is no result of the job's.
+    An engine that starts again ends what ran, and says that it exited. Such an end is no result of the job's. Some engines carry on what ran.
     """
     if begun_in is None or begun_in == life.id or status.oom_killed:
+        return False
+    # An engine that cannot say since when it lives says 0.
+    if life.since and status.finished_at is not None and status.finished_at > life.since + _RESTORE_SECONDS:
         return False
     if status.exit_code is None or status.exit_code >= _SIGNALLED:
         return True

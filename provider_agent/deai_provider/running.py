@@ -64,8 +64,7 @@ class Running:
         if fresh and entry.runs:
             # What an earlier run left in its volume is no business of this one.
             shop.executor.remove(self._id)
-        if fresh:
-            entry = shop.note(self._id, image=image, runs=entry.runs + 1, engine=shop.executor.life().id)
+        entry = shop.note(self._id, image=image, runs=max(1, entry.runs), engine=shop.executor.life().id)
         try:
             shop.executor.start(
                 Run(
@@ -93,6 +92,7 @@ class Running:
                     "%s: the engine or the machine went down during its run, which begins anew", self._id
                 )
                 shop.executor.remove(self._id)
+                shop.note(self._id, runs=entry.runs + 1)
                 return
         record = result_folder.make(
             shop.folder(self._id) / "result",

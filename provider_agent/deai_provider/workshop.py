@@ -148,8 +148,8 @@ class Workshop:
         return needed == 0 or self.chain.head().number - block >= needed
 
     def hopeless(self, expires_at: Timestamp, since: float) -> bool:
-        """Whether a bid is surely not awarded any more. `since` is when it was first looked after, by the monotonic clock: this machine's
-        own clock may have jumped, so a block must say that the bid is over, or as much time have passed as any bid lives.
+        """Whether a bid is surely not awarded any more. `since` is when its award was first looked for in vain, by the monotonic clock: this
+        machine's own clock may have jumped, so a block must say that the bid is over, or as much time have passed as any bid lives.
 
         Raises ChainUnavailable.
         """
@@ -159,6 +159,13 @@ class Workshop:
         return watched >= policy.BID_SECONDS + policy.GRACE_SECONDS or policy.hopeless(
             expires_at, self.chain.head().time
         )
+
+    def passed_by(self, id_: JobId, expires_at: Timestamp) -> bool:
+        """Whether the chain went past the end of a bid without its award. Raises ChainUnavailable."""
+        if not policy.hopeless(expires_at, self.chain.head().time):
+            return False
+        # Asked after the head: a node that catches up between two questions must not end a promise.
+        return self.chain.state(id_)[0] in (JobState.UNKNOWN, JobState.OPEN)
 
     def deadline_passed(self, terms: Terms) -> bool:
         """Whether no delivery can be mined any more. This machine's clock may be wrong, so a block must say it."""

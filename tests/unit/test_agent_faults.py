@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from deai.job import Address, Bid, JobId, JobState, Outcome, Timestamp, Wei
 from deai.spec import Image
 from deai.testing import DAI
 from deai.wire import JobJson, Match, Observation, SignedBid
-from deai_provider import agent, policy
+from deai_provider import agent, bidding, policy, workshop
 from deai_provider.executor import Run
 from deai_provider.ledger import Entry, Step
 from deai_provider.testing import Script
@@ -341,6 +343,55 @@ def test_an_agent_whose_clock_is_fast_for_good_still_delivers(world: World, wall
     award(world, entry)
     wall[0] = 3_600
     with world.agent():
+        world.reach(id_, Step.DELIVERED)
+
+
+@pytest.mark.parametrize("step", [Step.RUNNING, Step.DELIVERED])
+def test_a_node_that_comes_back_with_an_older_head_ends_no_promise(
+    world: World, monkeypatch: pytest.MonkeyPatch, wall: list[float], step: Step
+) -> None:
+    if step is Step.RUNNING:
+        world.script = hang
+    old = len(world.chain._mined)
+    with world.agent():
+        id_ = world.submit()
+        world.reach(id_, step)
+        # The job is older than any bid lives.
+        monkeypatch.setattr(policy, "BID_SECONDS", 0)
+        monkeypatch.setattr(policy, "GRACE_SECONDS", 0)
+        wall[0] = 3_600
+        kept = world.chain._mined[old:]
+        del world.chain._mined[old:]
+        time.sleep(30 * POLL)
+        assert world.reach(id_, *Step).step is step
+        world.chain._mined.extend(kept)
+        if step is Step.RUNNING:
+            world.executor.finish(id_)
+        world.reach(id_, Step.DELIVERED)
+    assert Step.LOST not in world.steps(id_)
+
+
+def test_a_bid_after_a_long_staging_waits_for_its_award_as_long_as_any_other(
+    world: World, monkeypatch: pytest.MonkeyPatch, wall: list[float]
+) -> None:
+    world.market.awards = False
+    stage, passed = world.executor.stage, [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + passed[0])
+    for module in (bidding, workshop):
+        monkeypatch.setattr(module, "time", clock)
+
+    def slow(*asked: Any) -> str:
+        passed[0] = 3_600.0
+        return stage(*asked)
+
+    monkeypatch.setattr(world.executor, "stage", slow)
+    with world.agent():
+        id_ = world.submit()
+        entry = world.reach(id_, Step.BIDDING)
+        wall[0] = 3_600
+        time.sleep(20 * POLL)
+        assert world.reach(id_, *Step).step is Step.BIDDING
+        award(world, entry)
         world.reach(id_, Step.DELIVERED)
 
 

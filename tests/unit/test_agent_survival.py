@@ -1,6 +1,7 @@
 """An agent, its engine, its disk and its ledger may go down at any moment: one run's result is delivered once, and nothing is left."""
 
 import errno
+import os
 import shutil
 import sqlite3
 import time
@@ -11,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from deai import unixfs
 from deai.chain import JobDelivered
-from deai.errors import EngineUnavailable, MarketUnavailable, StoreUnavailable
+from deai.cid import Cid
+from deai.errors import EngineUnavailable, MarketUnavailable, StoreUnavailable, WrongRequest
 from deai.job import JobId, JobState, Outcome
 from deai_provider import reconcile, result_folder, staging
-from deai_provider.executor import Run
+from deai_provider.executor import EngineLife, Run, RunState, RunStatus
 from deai_provider.ledger import Ledger, LedgerUnavailable, Step
 from deai_provider.testing import Script
 from tests.unit.provider_world import POLL, World
@@ -120,6 +123,60 @@ def test_an_engine_that_goes_down_in_every_run_does_not_keep_the_job_for_ever(wo
         world.reach(id_, Step.DELIVERED)
     assert world.result(id_)[0].exit_code == 137
     assert len(begun) == reconcile.MAX_RUNS
+
+
+@pytest.mark.parametrize("exit_code", [0, 1, 137])
+def test_a_run_that_outlived_its_engine_is_delivered_as_it_ended_an_hour_later(
+    world: World, exit_code: int
+) -> None:
+    begun = counting(world, lambda _: hang(None))  # type: ignore[arg-type]
+    with world.agent():
+        id_ = world.submit()
+        world.until(lambda: len(begun) == 1)
+        world.executor._life = EngineLife("2", time.time() - 3_600)
+        world.executor.finish(id_, exit_code)
+        world.reach(id_, Step.DELIVERED)
+    assert world.result(id_)[0].exit_code == exit_code
+    assert len(begun) == 1
+
+
+def test_starts_that_failed_leave_a_run_that_the_engine_cut_short_its_next_try(world: World) -> None:
+    begun = counting(world, lambda number: hang(None) if number == 1 else Script())  # type: ignore[arg-type]
+    no_room = EngineUnavailable("no room for a volume")
+    world.executor.start = failing(world.executor.start, no_room, reconcile.MAX_RUNS)  # type: ignore[method-assign]
+    with world.agent():
+        id_ = world.submit()
+        world.until(lambda: len(begun) == 1)
+        world.executor.restart()
+        world.reach(id_, Step.DELIVERED)
+    assert world.result(id_)[0].succeeded
+    assert world.entry(id_).runs == 2  # type: ignore[union-attr]
+
+
+def test_a_run_that_was_created_before_the_engine_restarted_and_started_after_it_is_kept(
+    world: World,
+) -> None:
+    begun = counting(world, lambda _: Script(outputs={"out.txt": b"42"}))
+    start, poll = world.executor.start, world.executor.poll
+    created: list[JobId] = []
+
+    def first_start(run: Run) -> None:
+        if created:
+            start(run)
+            return
+        created.append(run.job)
+        world.executor._life = EngineLife("2", time.time())
+        raise EngineUnavailable("cannot start: connection reset")
+
+    def first_poll(job: JobId) -> RunStatus:
+        return RunStatus(state=RunState.CREATED) if created and not begun else poll(job)
+
+    world.executor.start, world.executor.poll = first_start, first_poll  # type: ignore[method-assign]
+    with world.agent():
+        id_ = world.submit()
+        world.reach(id_, Step.DELIVERED)
+    assert (world.result(id_)[1] / "weights" / "out.txt").read_bytes() == b"42"
+    assert len(begun) == 1
 
 
 # The agent.
@@ -258,6 +315,33 @@ def test_a_disk_that_is_full_under_the_award_is_waited_out(
     assert ("spare", "") in world.executor.calls
 
 
+def test_a_machine_that_lacks_a_file_handle_for_a_moment_costs_the_job_no_output(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[str] = []
+
+    class Short:
+        """`os`, whose first opening of an output fails."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(os, name)
+
+        def open(self, path: str, *args: Any, **facts: Any) -> int:
+            if path == "out.txt" and not failed:
+                failed.append(path)
+                raise OSError(errno.EMFILE, "Too many open files")
+            return os.open(path, *args, **facts)
+
+    monkeypatch.setattr(unixfs, "os", Short())
+    with world.agent():
+        id_ = world.submit()
+        world.reach(id_, Step.DELIVERED)
+    record, result = world.result(id_)
+    assert failed
+    assert record.refused == ()
+    assert (result / "weights" / "out.txt").read_bytes() == b"42"
+
+
 @pytest.mark.parametrize("step", [Step.STAGING, Step.BIDDING, Step.AWARDED, Step.COLLECTED, Step.DELIVERED])
 def test_a_ledger_that_cannot_be_written_for_a_while_ends_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch, step: Step
@@ -310,6 +394,33 @@ def test_a_result_that_the_market_did_not_take_is_delivered_and_offered_to_it_ag
         entry = world.reach(id_, Step.DELIVERED)
         world.until(lambda: world.entry(id_).shared)  # type: ignore[union-attr]
     assert shared == [entry.result]
+
+
+def test_a_result_that_the_market_refuses_keeps_no_other_from_it_and_is_offered_ever_more_rarely(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deai_provider.agent._SHARE_POLLS", 1)
+    offered: list[str] = []
+    away = True
+
+    def take(root: Cid, *_: object) -> bool:
+        offered.append(str(root))
+        if away or str(root) == offered[0]:
+            raise WrongRequest("too large for this market")
+        return True
+
+    monkeypatch.setattr(world.store, "share", take)
+    counting(world, lambda number: Script(outputs={"out.txt": b"%d" % number}))
+    with world.agent():
+        refused = world.submit()
+        world.reach(refused, Step.DELIVERED)
+        good = world.submit()
+        world.reach(good, Step.DELIVERED)
+        away = False
+        world.until(lambda: world.entry(good).shared)  # type: ignore[union-attr]
+    assert not world.entry(refused).shared  # type: ignore[union-attr]
+    # Once as it was delivered, and at most every 80 polls after that.
+    assert offered.count(offered[0]) <= 4
 
 
 def test_a_match_that_finds_no_free_slot_is_taken_once_there_is_one(world: World) -> None:

@@ -153,5 +153,15 @@ def test_an_exit_while_the_engine_went_down_is_its_doing_whatever_the_code() -> 
     assert cut_short(ended(0, at=2_003.0), BEFORE.id, AFTER)
 
 
+@pytest.mark.parametrize("exit_code", [0, 1, 137])
+def test_an_end_long_after_the_engine_restarted_is_that_of_a_run_that_it_carried_on(exit_code: int) -> None:
+    assert not cut_short(ended(exit_code, at=AFTER.since + 3_600), BEFORE.id, AFTER)
+
+
+@pytest.mark.parametrize("exit_code", [137, 255])
+def test_an_end_by_a_signal_is_the_engines_where_it_is_not_known_since_when_it_lives(exit_code: int) -> None:
+    assert cut_short(ended(exit_code), BEFORE.id, EngineLife("2", 0.0))
+
+
 def test_a_run_out_of_memory_is_the_jobs_own_end_whatever_happened_to_the_engine() -> None:
     assert not cut_short(ended(137, oom_killed=True), BEFORE.id, AFTER)

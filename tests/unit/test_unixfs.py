@@ -1,4 +1,5 @@
 import base64
+import errno
 import json
 import os
 import socket
@@ -297,6 +298,18 @@ def test_names_that_a_terminal_or_a_log_would_choke_on_are_refused(name: bytes, 
 
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "gone", "No such file")
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ENOSPC])
+def test_what_this_machine_cannot_read_for_now_is_no_fault_of_the_file(
+    odd: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def fail(_: int) -> Iterator[bytes]:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(unixfs, "_chunks", fail)
+    with pytest.raises(Unavailable, match="good"):
+        unixfs.add(odd / "good", Sink())
 
 
 def test_a_folder_too_large_for_a_block_is_refused_before_its_files_are_read(
