@@ -1,5 +1,6 @@
 """Content as one party sees it: its own store first, then the gateways it may read from; and how it gets to the others."""
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -102,15 +103,16 @@ class Content:
             raise StoreUnavailable("; ".join(silent))
         return False
 
-    def share(self, root: Cid, go_on: Callable[[], bool] = always) -> bool:
+    def share(self, root: Cid, go_on: Callable[[], bool] = always, seconds: float = math.inf) -> bool:
         """Hands everything below `root` to the market, where others read it; only what is missing there is sent. True once all is there, or
-        when this party shares nothing; False when `go_on()`, asked between requests, said no. A further call goes on from there.
+        when this party shares nothing; False when `go_on()`, asked between requests, said no, or `seconds` are over: the market can keep
+        this waiting no longer. A further call goes on from there.
 
         Raises WrongRequest when the market takes nothing (more) from this account; ContentMissing, StoreUnavailable, MarketUnavailable.
         """
         if self._uploader is None:
             return True
-        return self._uploader.send(self._tree(root), self.get, go_on)
+        return self._uploader.send(self._tree(root), self.get, go_on, seconds)
 
     def _tree(self, root: Cid) -> Iterator[Cid]:
         """Each block below `root` once, the root last: whoever finds it there finds all. Leaves are not looked at."""

@@ -1,7 +1,5 @@
 """GatewayStore: content from a trustless IPFS gateway, read-only. A market's `/ipfs/` is one."""
 
-import ssl
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +10,7 @@ import httpcore
 from deai.cid import Cid
 from deai.errors import BadContent, BadField, ContentMissing, StoreUnavailable, WrongRequest
 from deai.store import MAX_BLOCK_BYTES, Block, verify
+from deai.timed_network import TimedNetwork
 
 _CONNECTIONS = 16
 _IDLE_SECONDS = 2.0  # servers hang up on idle connections after some five
@@ -37,7 +36,7 @@ class GatewayStore:
         ):
             raise BadField("gateway", url, "is not a URL of the form `https://host[:port][/path]`")
         self._url, self._seconds = url.rstrip("/"), seconds
-        self._network = _TimedNetwork()
+        self._network = TimedNetwork()
         self._pool = httpcore.ConnectionPool(
             max_connections=_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS, network_backend=self._network
         )
@@ -127,63 +126,3 @@ def _field(answer: httpcore.Response, name: bytes) -> str:
     return (
         next((value for key, value in answer.headers if key.lower() == name), b"").decode("latin-1").lower()
     )
-
-
-class _TimedNetwork(httpcore.SyncBackend):
-    """Connections whose every read and write ends when the calling thread's time is over.
-
-    The timeouts of an HTTP library are for each piece received, and a peer can send its headers a byte at a time for days.
-    """
-
-    def __init__(self) -> None:
-        self._thread = threading.local()
-
-    @property
-    def until(self) -> float:
-        """When the calling thread's time is over, by `time.monotonic`."""
-        until: float = self._thread.until
-        return until
-
-    @until.setter
-    def until(self, value: float) -> None:
-        self._thread.until = value
-
-    def left(self, timeout: float | None) -> float:
-        left = self.until - time.monotonic()
-        if left <= 0:
-            raise httpcore.ReadTimeout("the time for the whole answer is over")
-        return left if timeout is None else min(left, timeout)
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
-        stream = super().connect_tcp(host, port, self.left(timeout), local_address, socket_options)
-        return _TimedStream(stream, self)
-
-
-class _TimedStream(httpcore.NetworkStream):
-    def __init__(self, stream: httpcore.NetworkStream, network: _TimedNetwork) -> None:
-        self._stream, self._network = stream, network
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, self._network.left(timeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, self._network.left(timeout))
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        stream = self._stream.start_tls(ssl_context, server_hostname, self._network.left(timeout))
-        return _TimedStream(stream, self._network)
-
-    def get_extra_info(self, info: str) -> object:
-        return self._stream.get_extra_info(info)

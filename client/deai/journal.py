@@ -114,6 +114,8 @@ class Journal:
         self._lock = threading.Lock()
         self._opened: sqlite3.Connection | None = None
         self._name, self._hold = "", -1
+        # Of this process. The disk may fail when one is let go, and a row names its owner for as long as the process lives.
+        self._at_work = set[int]()
 
     @classmethod
     @contextmanager
@@ -134,6 +136,7 @@ class Journal:
                 self._owner_file(self._name).unlink(missing_ok=True)
                 os.close(self._hold)
                 self._opened = None
+                self._at_work.clear()
 
     @contextmanager
     def key(self, sender: Address) -> Iterator[None]:
@@ -163,6 +166,7 @@ class Journal:
                 ),
             ).fetchone()
             _add(db, row["id"], attempt)
+            self._at_work.add(row["id"])
             return _one(db, row["id"])
 
     def replace(self, id_: int, attempt: Attempt) -> Entry:
@@ -172,13 +176,14 @@ class Journal:
             return _one(db, id_)
 
     def mark(self, id_: int, fate: Fate, *, told: bool) -> None:
-        """Writes what became of a transaction, and whether whoever asked for it learns it now."""
-        with self._db() as db:
+        """Writes what became of a transaction, and whether whoever asked for it learns it now. This process is done with it, even if the
+        disk fails."""
+        with self._db(done=id_) as db:
             db.execute("UPDATE transactions SET fate = ?, told = told OR ? WHERE id = ?", (fate, told, id_))
 
     def let_go(self, id_: int) -> None:
-        """Nobody waits for it any more; whoever asks for the same adopts it."""
-        with self._db() as db:
+        """Nobody waits for it any more, even if the disk fails; whoever asks for the same adopts it."""
+        with self._db(done=id_) as db:
             db.execute("UPDATE transactions SET owner = NULL WHERE id = ? AND owner = ?", (id_, self._name))
 
     def take(self, id_: int) -> Entry:
@@ -188,7 +193,9 @@ class Journal:
                 "UPDATE transactions SET owner = ?, told = 0, fate = ? WHERE id = ?",
                 (self._name, Fate.SENT, id_),
             )
-            return _one(db, id_)
+            taken = _one(db, id_)
+            self._at_work.add(id_)
+            return taken
 
     def entry(self, id_: int) -> Entry:
         """The transaction as it is now."""
@@ -240,11 +247,14 @@ class Journal:
             return found[0] if found else None
 
     def abandoned(self, entry: Entry) -> bool:
-        """Whether nobody is at work on it: it was let go, or its process is dead."""
+        """Whether nobody is at work on it: it was let go, even if the disk failed then, or its process is dead."""
         if entry.owner is None:
             return True
         if entry.owner == self._name:
-            return False
+            with self._db() as db:
+                # Whoever was at work on it may have seen it through since `entry` was read.
+                now = _one(db, entry.id)
+                return entry.id not in self._at_work and (now.fate, now.told) == (entry.fate, entry.told)
         try:
             with self._owner_file(entry.owner).open() as file:
                 # Shared: two that look at once must not take each other for the owner.
@@ -258,13 +268,18 @@ class Journal:
         return True
 
     @contextmanager
-    def _db(self) -> Iterator[sqlite3.Connection]:
-        """The database in a transaction of its own."""
+    def _db(self, done: int | None = None) -> Iterator[sqlite3.Connection]:
+        """The database in a transaction of its own. However it ends, this process is then at work on `done` no more."""
         db = self._connection()
         try:
-            with self._lock, db:
-                db.execute("BEGIN IMMEDIATE")
-                yield db
+            with self._lock:
+                try:
+                    with db:
+                        db.execute("BEGIN IMMEDIATE")
+                        yield db
+                finally:
+                    if done is not None:
+                        self._at_work.discard(done)
         except sqlite3.Error as error:
             raise JournalUnavailable(f"journal {self._folder}: {error}") from error
 

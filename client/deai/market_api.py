@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self, TypeVar
@@ -16,6 +17,7 @@ from deai.errors import MarketUnavailable, WrongRequest
 from deai.job import Address, JobId, Timestamp
 from deai.signing import Domain, Request, sign_request
 from deai.spec import bad_field
+from deai.timed_network import TimedTransport
 from deai.wire import (
     MAX_WAIT_SECONDS,
     Authorization,
@@ -39,7 +41,8 @@ M = TypeVar("M", bound=BaseModel)
 
 _AUTHORIZATION_SECONDS = 60
 _UPLOAD_SECONDS = 120.0
-"""How much longer an upload may take than other requests: it may wait for a place."""
+"""How much longer an upload may take than other requests: it may wait for a place, and takes its time on a slow line."""
+_MOST_BYTES = 64 << 20
 
 _VIEWS = TypeAdapter(list[JobView])
 _ASKS = TypeAdapter(list[SignedAsk])
@@ -49,18 +52,26 @@ class MarketApi:
     """The market at `url`, for the escrow of `domain`. Thread-safe.
 
     Every method raises the WrongRequest that the market refused with (BadField, InsufficientBalance, … by name), and MarketUnavailable when
-    the market does not answer, or not in its language.
+    the market does not answer, or not in its language. A market can waste no more than 64 MiB of memory and `timeout_seconds` per call,
+    and what the call says it waits.
     """
 
     def __init__(
         self, url: str, domain: Domain, *, now: Callable[[], float] = time.time, timeout_seconds: float = 10.0
     ) -> None:
-        """`now` gives seconds since 1970 by this machine's clock, for the expiry of signed requests."""
+        """`now` gives seconds since 1970 by this machine's clock, for the expiry of signed requests. `timeout_seconds` is what a call may
+        take from its connection to its last byte."""
         self.url, self._domain, self._now = url.rstrip("/"), domain, now
         self._timeout = timeout_seconds
         try:
             # Proxies from the environment are for the world outside, and a market is named on purpose.
-            self._client = httpx.Client(base_url=self.url, timeout=timeout_seconds, trust_env=False)
+            self._client = httpx.Client(
+                base_url=self.url,
+                headers={"Accept-Encoding": "identity"},
+                timeout=timeout_seconds,
+                trust_env=False,
+                transport=TimedTransport(),
+            )
         except (httpx.InvalidURL, ValueError) as error:
             raise errors.BadField("market", url, f"is not a URL: {error}") from error
 
@@ -144,16 +155,20 @@ class MarketApi:
         """Tells a step that the chain does not see, as the awarded provider."""
         self._send("POST", f"/jobs/{job}/observations", observation, account=account)
 
-    def missing(self, account: LocalAccount, cids: Sequence[Cid]) -> list[Cid]:
-        """Those of at most `wire.MAX_CIDS` blocks that the market wants to be sent. It holds the others for the account from now on."""
+    def missing(self, account: LocalAccount, cids: Sequence[Cid], seconds: float = math.inf) -> list[Cid]:
+        """Those of at most `wire.MAX_CIDS` blocks that the market wants to be sent. It holds the others for the account from now on.
+
+        Takes at most `seconds`, and no longer than any call.
+        """
         asked = Cids(cids=tuple(str(cid) for cid in cids))
-        answer = self._read(Cids, self._send("POST", "/ipfs/missing", asked, account=account))
+        answer = self._read(Cids, self._send("POST", "/ipfs/missing", asked, account=account, most=seconds))
         wanted = set(answer.cids)
         return [cid for cid in cids if str(cid) in wanted]
 
-    def upload(self, account: LocalAccount, archive: bytes) -> None:
-        """Sends blocks, as an archive (CARv1) of about `wire.UPLOAD_BYTES`. The same again is harmless."""
-        self._send("POST", "/ipfs", archive, account=account, wait=_UPLOAD_SECONDS)
+    def upload(self, account: LocalAccount, archive: bytes, seconds: float = math.inf) -> None:
+        """Sends blocks, as an archive (CARv1) of about `wire.UPLOAD_BYTES`. The same again is harmless. Takes at most `seconds`, and no
+        longer than two minutes more than any call."""
+        self._send("POST", "/ipfs", archive, account=account, wait=_UPLOAD_SECONDS, most=seconds)
 
     def _send(
         self,
@@ -164,6 +179,7 @@ class MarketApi:
         params: Mapping[str, str | int | float | None] | None = None,
         account: LocalAccount | None = None,
         wait: float = 0,
+        most: float = math.inf,
     ) -> bytes:
         content = body.model_dump_json().encode() if isinstance(body, BaseModel) else body or b""
         request = self._client.build_request(
@@ -172,17 +188,32 @@ class MarketApi:
             content=content or None,
             params={name: value for name, value in (params or {}).items() if value is not None} or None,
             headers=_headers(body),
-            timeout=self._timeout + wait,
+            timeout=max(0.0, min(self._timeout + wait, most)),
         )
         if account is not None:
             request.headers["Authorization"] = self._authorization(account, request, content)
         try:
-            response = self._client.send(request)
+            response = self._client.send(request, stream=True)
+            try:
+                answer = self._body(response)
+            finally:
+                response.close()
         except httpx.HTTPError as error:
             raise MarketUnavailable(f"the market at {self.url} does not answer: {error}") from error
         if response.is_success:
-            return response.content
-        raise self._refusal(response)
+            return answer
+        raise self._refusal(response.status_code, answer)
+
+    def _body(self, response: httpx.Response) -> bytes:
+        if (encoding := response.headers.get("content-encoding", "identity")) != "identity":
+            # A little of it may become any amount of memory.
+            raise MarketUnavailable(f"{self.url}: its answer is encoded as {encoding[:100]!r}, unasked")
+        body = bytearray()
+        for piece in response.iter_raw():
+            body += piece
+            if len(body) > _MOST_BYTES:
+                raise MarketUnavailable(f"{self.url}: its answer has more than {_MOST_BYTES} bytes")
+        return bytes(body)
 
     def _authorization(self, account: LocalAccount, request: httpx.Request, content: bytes) -> str:
         signed = Request(
@@ -196,12 +227,12 @@ class MarketApi:
         signature = sign_request(account, signed, self._domain)
         return str(Authorization(signed.account, signed.expires_at, signature))
 
-    def _refusal(self, response: httpx.Response) -> errors.DeaiError:
+    def _refusal(self, status: int, answer: bytes) -> errors.DeaiError:
         try:
-            problem = Problem.model_validate_json(response.content)
+            problem = Problem.model_validate_json(answer)
         except ValidationError:
-            return MarketUnavailable(f"{self.url} answered {response.status_code}, and not as a market does")
-        if response.status_code >= 500:
+            return MarketUnavailable(f"{self.url} answered {status}, and not as a market does")
+        if status >= 500:
             return MarketUnavailable(f"the market at {self.url} cannot serve this now: {problem.detail}")
         kind = getattr(errors, problem.error, WrongRequest)
         if not (isinstance(kind, type) and issubclass(kind, WrongRequest)):

@@ -6,7 +6,8 @@ same call again gets the first one's receipt.
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -62,15 +63,15 @@ def free_nonce(count: int, taken: Collection[int]) -> int:
     return nonce
 
 
-def raised(last: tuple[int, int], now: tuple[int, int], most: tuple[int, int]) -> tuple[int, int] | None:
+def raised(last: tuple[int, int], now: tuple[int, int], most: int) -> tuple[int, int] | None:
     """The next form's fees, each a (max fee, tip) in wei a gas: at least an eighth above `last`, as nodes demand of a replacement,
-    and no less than the market's `now`. None where that is above `most`.
+    and no less than the market's `now`. None where the max fee is above `most`.
     """
-    least = tuple(-(-old * 9 // 8) or 1 for old in last)
-    if least[0] > most[0] or least[1] > most[1]:
+    least_fee, least_tip = (-(-old * 9 // 8) or 1 for old in last)
+    if least_fee > most:
         return None
-    fee, tip = (min(max(pair), top) for *pair, top in zip(least, now, most, strict=True))
-    return fee, min(tip, fee)
+    fee = min(max(least_fee, now[0]), most)
+    return fee, min(max(least_tip, now[1]), fee)
 
 
 class Transactions:
@@ -155,10 +156,11 @@ class Transactions:
             for left in reversed(range(_NONCE_TRIES)):
                 nonce = free_nonce(count, self._journal.taken(call, newest))
                 entry = self._journal.write(call, nonce, gas, self._sign(signer, call, nonce, gas, fees))
-                refused = self._broadcast(entry)
-                if refused is None:
-                    return entry
-                self._journal.mark(entry.id, Fate.REFUSED, told=True)
+                with self._let_go_on_error(entry):
+                    refused = self._broadcast(entry)
+                    if refused is None:
+                        return entry
+                    self._journal.mark(entry.id, Fate.REFUSED, told=True)
                 if not left or not _says(refused, (*_NONCE_USED, *_NONCE_HELD)):
                     raise self._error(refused, call) from refused
                 count = self._count(call, "pending")
@@ -201,15 +203,21 @@ class Transactions:
         except Refused as refused:
             if _says(refused, _KNOWN):
                 return None
-            if _says(refused, _NEVER_TAKEN):
+            if _says(refused, _NEVER_TAKEN) or not self._may_know(latest.hash):
                 return refused
-            return None if self._known(latest.hash) else refused
         except errors.ChainUnavailable as error:
             _log.warning("transaction %s: %s", latest.hash, error)
         return None
 
     def _known(self, tx: str) -> bool:
         return self._node.ask("eth_getTransactionByHash", tx) is not None
+
+    def _may_know(self, tx: str) -> bool:
+        try:
+            return self._known(tx)
+        except errors.ChainUnavailable as error:
+            _log.warning("transaction %s: %s", tx, error)
+            return True
 
     def _mend(self, call: Call) -> bool:
         """Sends again what the key sent and nobody looks after, in order; whether there was any. Only while alone with the key."""
@@ -220,21 +228,33 @@ class Transactions:
         for each in left:
             if each.nonce >= used:
                 self._broadcast(each)
-            else:
-                fate = Fate.MINED if self._receipt(each) else Fate.SUPERSEDED
-                self._journal.mark(each.id, fate, told=False)
+            elif self._receipt(each):
+                self._journal.mark(each.id, Fate.MINED, told=False)
+            elif time.time() - each.latest.at >= _ADOPTED_SECONDS:  # until then, a replica may lag
+                self._journal.mark(each.id, Fate.SUPERSEDED, told=False)
         return True
 
     # The wait.
 
     def _await(self, signer: LocalAccount, entry: Entry, adopted: bool) -> dict[str, Any]:
+        with self._let_go_on_error(entry):
+            try:
+                return self._seen_through(signer, entry, adopted)
+            except _Superseded:
+                self._journal.mark(entry.id, Fate.SUPERSEDED, told=True)
+                raise
+
+    @contextmanager
+    def _let_go_on_error(self, entry: Entry) -> Iterator[None]:
         try:
-            return self._seen_through(signer, entry, adopted)
+            yield
         except _Superseded:
-            self._journal.mark(entry.id, Fate.SUPERSEDED, told=True)
             raise
         except BaseException as error:
-            self._journal.let_go(entry.id)
+            try:
+                self._journal.let_go(entry.id)
+            except errors.JournalUnavailable as full:
+                _log.warning("transaction %s: %s", entry.latest.hash, full)
             error.add_note(f"transaction {entry.latest.hash} is written down: the same again waits for it")
             raise
 
@@ -306,7 +326,7 @@ class Transactions:
             ("eth_getBlockByNumber", "latest", False), ("eth_maxPriorityFeePerGas",)
         )
         first = entry.attempts[0]
-        most = (first.max_fee * self._pace.most_fee, max(first.tip, 1) * self._pace.most_fee)
+        most = first.max_fee * self._pace.most_fee
         fees = raised((latest.max_fee, latest.tip), self._node.parsed(_fees, (block, tip)), most)
         if fees is None:
             return

@@ -1,5 +1,6 @@
 """Content between parties that have nothing in common but a market; and sources that lie, fail, or know nothing."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from socket import socket
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -78,9 +80,9 @@ def counted(api: MarketApi) -> list[int]:
     """The sizes of the uploads from now on."""
     sizes, upload = list[int](), api.upload
 
-    def count(account: LocalAccount, archive: bytes) -> None:
+    def count(account: LocalAccount, archive: bytes, seconds: float = math.inf) -> None:
         sizes.append(len(archive))
-        upload(account, archive)
+        upload(account, archive, seconds)
 
     api.upload = count  # type: ignore[method-assign]
     return sizes
@@ -312,3 +314,41 @@ def test_a_kubo_of_ones_own_is_a_store_like_any_other_and_others_read_it_by_the_
         assert content.share(root)
     with opened(settings(store=str(tmp_path / "own")), api, world.submitter) as other:
         assert unixfs.read(other, root, 3 * MIB) == data
+
+
+def test_a_market_that_never_answers_keeps_a_party_no_longer_than_it_says(
+    world: World, tmp_path: Path
+) -> None:
+    own = LocalStore(tmp_path / "own")
+    root = unixfs.add_bytes(b"a result", own)
+    with gateway(lambda *_: time.sleep(1.5)) as url, world.api(url) as api:
+        content = Content(own, [], Uploader(api, world.provider))
+        began = time.monotonic()
+        with pytest.raises(MarketUnavailable):
+            content.share(root, seconds=0.3)
+        assert not content.share(root, seconds=0)
+        assert time.monotonic() - began < 1.2
+
+
+def test_whoever_waits_for_another_upload_still_asks_whether_to_go_on(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = LocalStore(tmp_path / "own")
+    root = unixfs.add_bytes(b"a result", own)
+    over, sending = Event(), Event()
+
+    def upload(*_: object) -> None:
+        sending.set()
+        over.wait(5)
+
+    with world.served() as api:
+        monkeypatch.setattr(api, "upload", upload)
+        content = Content(own, [], Uploader(api, world.provider))
+        first = Thread(target=content.share, args=(root,))
+        first.start()
+        assert sending.wait(5)
+        asked = iter([True, True, False])
+        assert not content.share(root, lambda: next(asked))
+        assert not content.share(root, seconds=0.2)
+        over.set()
+        first.join()

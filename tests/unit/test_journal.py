@@ -218,13 +218,23 @@ fees = st.tuples(st.integers(0, 10**12), st.integers(0, 10**12)).map(lambda pair
 def test_a_replacement_pays_an_eighth_more_and_no_more_than_it_may(
     last: tuple[int, int], now: tuple[int, int], times: int
 ) -> None:
-    most = (last[0] * times, max(last[1], 1) * times)
+    most = last[0] * times
     found = raised(last, now, most)
     if found is None:
-        assert any(-(-old * 9 // 8) > top for old, top in zip(last, most, strict=True)) or last[0] == 0
+        assert -(-last[0] * 9 // 8) > most or last[0] == 0
         return
-    for old, new, top in zip(last, found, most, strict=True):
+    for old, new in zip(last, found, strict=True):
         assert old * 9 <= new * 8
-        assert new <= top
-    assert found[1] <= found[0]
-    assert found[0] >= min(now[0], most[0])
+    assert found[1] <= found[0] <= most
+    assert found[0] >= min(now[0], most)
+
+
+@pytest.mark.parametrize("tip", [0, 1])
+def test_fees_that_begin_with_no_tip_rise_until_the_whole_price_is_at_its_bound(tip: int) -> None:
+    gwei = 10**9
+    last, most = (2 * gwei, tip), 20 * gwei
+    while (more := raised(last, (3 * gwei, gwei), most)) is not None:
+        last = more
+
+    assert last[0] * 9 > most * 8
+    assert last[1] >= gwei
