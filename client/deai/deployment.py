@@ -37,7 +37,7 @@ class Token(BaseModel):
         if not (
             whole.isascii() and whole.isdigit() and (part == "" or (part.isascii() and part.isdigit()))
         ) or text.endswith("."):
-            raise BadField(field, text, "is a plain decimal number such as 250 or 2.5")
+            raise BadField(field, text, "must be a plain decimal number such as 250 or 2.5")
         if len(part) > self.decimals:
             raise BadField(field, text, f"{self.symbol} has {self.decimals} decimals")
         amount = int(whole + part.ljust(self.decimals, "0"))

@@ -95,7 +95,7 @@ class Platform:
         """Reads `linux/amd64` or `linux/arm/v7`. Raises BadField."""
         words = text.split("/")
         if len(words) not in (2, 3) or not all(_WORD.fullmatch(word) for word in words):
-            raise BadField("platform", text, "is of the form linux/amd64 or linux/arm/v7")
+            raise BadField("platform", text, "must be of the form linux/amd64 or linux/arm/v7")
         return cls(*words)
 
     def serves(self, wanted: "Platform") -> bool:

@@ -22,7 +22,7 @@ def seconds(text: str, field: str) -> int:
     """`"90"`, `"90s"`, `"30m"`, `"2h"`, `"1d"` in seconds. Raises BadField."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise BadField(field, text, "is a duration such as 90s, 30m or 2h")
+        raise BadField(field, text, "must be a duration such as 90s, 30m or 2h")
     found = int(match[1]) * _SECONDS[match[2].lower()]
     if found > MAX_SECONDS:
         raise BadField(field, text, f"is more than {MAX_SECONDS // 86_400} days")
@@ -36,7 +36,7 @@ def _text(value: object) -> object:
 def _url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("https", "http") or not parts.hostname or not text.isprintable():
-        raise ValueError("is an https:// or http:// URL")
+        raise ValueError("must be an https:// or http:// URL")
     return text
 
 

@@ -19,14 +19,14 @@ def mebibytes(text: str, field: str) -> int:
     """`"80GiB"`, `"512MiB"`, `"1.5TiB"` in MiB, rounded down; a bare number is GiB, and GB means GiB as everywhere with GPUs. Raises BadField."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise BadField(field, text, "is a size such as 512MiB or 80GiB")
+        raise BadField(field, text, "must be a size such as 512MiB or 80GiB")
     return int(Decimal(match[1]) * _MIB[(match[2] or "g")[0].lower()])
 
 
 def millis(text: str, field: str) -> int:
     """`"2"` or `"0.5"` cores in thousandths of a core. Raises BadField."""
     if not re.fullmatch(r"\d+(\.\d{1,3})?", text.strip()):
-        raise BadField(field, text, "is a number of cores such as 2 or 0.5")
+        raise BadField(field, text, "must be a number of cores such as 2 or 0.5")
     return int(Decimal(text) * 1_000)
 
 

@@ -5,7 +5,7 @@ from typing import Any, Literal, TypeVar
 
 import platformdirs
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from deai.errors import WrongRequest
 
@@ -79,10 +79,14 @@ def load(settings: type[S], **given: Any) -> S:
 
     Raises WrongRequest that names every variable that is missing or wrong.
     """
+    prefix = settings.model_config.get("env_prefix", "")
     try:
         return settings(**given)
+    except SettingsError as error:
+        # Its sentence names the field and nothing else: the value may be long, and is not JSON.
+        named = next((name for name in settings.model_fields if f'"{name}"' in str(error)), "")
+        raise WrongRequest(f"settings: {prefix}{named.upper()}: must be JSON") from error
     except ValidationError as error:
-        prefix = settings.model_config.get("env_prefix", "")
         problems = [
             f"{prefix}{'_'.join(str(part) for part in each['loc'])}".upper()
             + (" is not set" if each["type"] == "missing" else f"={each['input']!r}: {each['msg']}")

@@ -30,7 +30,7 @@ def _cid(text: str) -> str:
 def _output_path(text: str) -> str:
     path = PurePosixPath(text)
     if not path.is_absolute() or ".." in path.parts or not text.isprintable():
-        raise ValueError("is an absolute path without `..` and control characters")
+        raise ValueError("must be an absolute path without `..` and control characters")
     if len(text.encode()) > MAX_PATH_BYTES or len(path.parts) > MAX_PATH_DEPTH:
         raise ValueError(f"has at most {MAX_PATH_BYTES} bytes and {MAX_PATH_DEPTH - 1} folders")
     return "/" + "/".join(path.parts[1:])

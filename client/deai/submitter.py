@@ -129,7 +129,7 @@ class Submitter:
         token = self.deployment.token(file.payment_token)
         cap = token.amount(file.payment_amount, "payment_amount")
         if cap == 0:
-            raise BadField("payment_amount", file.payment_amount, "is more than 0")
+            raise BadField("payment_amount", file.payment_amount, "must be more than 0")
         spec, manifest = self._spec(file)
         balance = self.chain.balance(token.address, self.address)
         if balance < cap:

@@ -47,9 +47,9 @@ class Target:
             port = parts.port if parts.port is not None else _PORTS.get(parts.scheme, 0)
             host = parts.hostname or ""
         except ValueError:
-            raise _refused("is an http or https URL") from None
+            raise _refused("must be an http or https URL") from None
         if parts.scheme not in _PORTS or not host:
-            raise _refused("is an http or https URL")
+            raise _refused("must be an http or https URL")
         if not all(0x21 <= ord(letter) <= 0x7E for letter in url) or "\\" in url:
             raise _refused("is spelled in printable ASCII, other characters percent-encoded")
         if parts.username is not None or parts.password is not None:

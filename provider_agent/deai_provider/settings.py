@@ -136,7 +136,7 @@ class Settings(ContentSettings):
         units = dict.fromkeys(self.prices, "1") | self.confirm_unit
         confirm_unit = _amounts("confirm_unit", units, deployment)
         if not all(confirm_unit.values()):
-            raise BadField("confirm_unit", "0", "is more than 0")
+            raise BadField("confirm_unit", "0", "must be more than 0")
         return Rules(
             provider=provider,
             prices=prices,

@@ -56,6 +56,12 @@ def command(monkeypatch: pytest.MonkeyPatch, *args: str) -> int:
     return code
 
 
+def test_prices_that_are_no_json_are_named(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("DEAI_PROVIDER_PRICES", "{DAI}")
+    with pytest.raises(WrongRequest, match="settings: DEAI_PROVIDER_PRICES: must be JSON"):
+        load(Settings)
+
+
 def test_all_that_is_missing_is_named_together(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in REQUIRED:
         monkeypatch.delenv(f"DEAI_PROVIDER_{name}", raising=False)

@@ -45,7 +45,7 @@ def _money(
     known = submitter.deployment.token(token)
     wei: Wei = known.amount(amount)
     if wei == 0:
-        raise BadField("amount", amount, "is more than 0")
+        raise BadField("amount", amount, "must be more than 0")
     receipt = act(submitter, known.address, wei)
     now = submitter.chain.balance(known.address, submitter.address)
     if as_json:

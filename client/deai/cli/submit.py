@@ -8,6 +8,7 @@ import click
 from deai.cli import completion
 from deai.cli.root import main
 from deai.errors import BadField, WrongRequest
+from deai.job import JobState
 from deai.terminal import command, emit, open_job, open_submitter, safe_line, say
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def submit_job(file: Path | None, env: tuple[str, ...], yes: bool, as_json: bool
 def _variable(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise BadField("env", text, "is of the form NAME=VALUE")
+        raise BadField("env", text, "must be of the form NAME=VALUE")
     return name, value
 
 
@@ -133,8 +134,15 @@ def _show(draft: "Draft") -> None:
 def submit_again(job: str, as_json: bool) -> None:
     """Hand the market the kept copy of a signed order once more. Harmless if the market has it."""
     submitter, found = open_job(job)
-    submitter.resubmit(found)
-    emit({"job": found}) if as_json else say(f"Submitted {found} again")
+    progress = submitter.progress(found)
+    if progress.state is not JobState.CLOSED:
+        submitter.resubmit(found)
+    if as_json:
+        emit({"job": found, "state": progress.name})
+    elif progress.state is JobState.CLOSED:
+        say(f"{found} is {progress.name} already: there is nothing to submit again")
+    else:
+        say(f"Submitted {found} again")
 
 
 @command(main, "profiles")
