@@ -168,12 +168,15 @@ class Assignment:
         """
         shop, terms = self._shop, known(entry.terms)
 
+        def left() -> float:
+            return terms.deliver_by - _SHARE_SECONDS - shop.clock.now()
+
         def ample() -> bool:
-            return not shop.stopping.is_set() and shop.clock.now() < terms.deliver_by - _SHARE_SECONDS
+            return not shop.stopping.is_set() and left() > 0
 
         shared = False
         try:
-            shared = ample() and shop.store.share(Cid.parse(known(entry.result)), ample)
+            shared = ample() and shop.store.share(Cid.parse(known(entry.result)), ample, left())
         except (Unavailable, WrongRequest) as error:
             _log.warning("%s: the result is not with the market yet: %s", self._id, error)
         shop.move(self._id, Step.DELIVERING, shared=shared)

@@ -1,6 +1,7 @@
 """An agent, its engine, its disk and its ledger may go down at any moment: one run's result is delivered once, and nothing is left."""
 
 import errno
+import math
 import os
 import shutil
 import sqlite3
@@ -387,13 +388,28 @@ def test_a_result_that_the_market_did_not_take_is_delivered_and_offered_to_it_ag
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared: list[str] = []
-    take = failing(lambda root, _: shared.append(str(root)) or True, MarketUnavailable("away"), 2)  # type: ignore[func-returns-value]
+    take = failing(lambda root, *_: shared.append(str(root)) or True, MarketUnavailable("away"), 2)  # type: ignore[func-returns-value]
     monkeypatch.setattr(world.store, "share", take)
     with world.agent():
         id_ = world.submit()
         entry = world.reach(id_, Step.DELIVERED)
         world.until(lambda: world.entry(id_).shared)  # type: ignore[union-attr]
     assert shared == [entry.result]
+
+
+def test_a_market_gets_no_more_time_for_a_result_than_the_delivery_can_spare(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+
+    def take(_root: Cid, _go_on: object, seconds: float = math.inf) -> bool:
+        given.append(seconds)
+        raise MarketUnavailable("does not answer")
+
+    monkeypatch.setattr(world.store, "share", take)
+    with world.agent():
+        entry = world.reach(world.submit(), Step.DELIVERED)
+    assert 0 < given[0] <= entry.job.deliver_seconds - 60
 
 
 def test_a_result_that_the_market_refuses_keeps_no_other_from_it_and_is_offered_ever_more_rarely(
