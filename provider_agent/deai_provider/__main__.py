@@ -26,7 +26,7 @@ from deai.journal import Journal
 from deai.market_api import MarketApi
 from deai.settings import load
 from deai.web3_chain import Web3Chain
-from deai_provider import hardware, ledger
+from deai_provider import hardware, ledger, room
 from deai_provider.agent import Agent
 from deai_provider.docker_executor import DockerExecutor
 from deai_provider.image_archive import ImageLimits
@@ -74,6 +74,7 @@ def run() -> None:
             image_limits=ImageLimits(archive=settings.max_image_mib * _MIB),
             image_budget_bytes=settings.image_cache_mib * _MIB,
             private_registries=settings.private_registries,
+            needed=lambda: room.needed_images(promises),
         )
         shop = Workshop(
             account=account,

@@ -6,7 +6,7 @@ its job's id, so that a second attempt finds the first one's container.
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from deai.spec import Image, Resources
 from deai_provider import docker_engine, outbound, run_log, sandbox, volume
 from deai_provider.docker_engine import asked_to
 from deai_provider.docker_images import DockerImages
-from deai_provider.executor import EngineLife, Run, RunState, RunStatus
+from deai_provider.executor import EngineLife, Run, RunState, RunStatus, always_wanted
 from deai_provider.hardware import Device
 from deai_provider.image_archive import ImageLimits
 
@@ -45,7 +45,8 @@ class DockerExecutor:
     Keeps the runs' volumes and logs in `work`; of the images it staged, the engine keeps up to `image_budget_bytes`. `agent` tells this
     agent's containers from another's on the same engine;
     `runtime` is the engine's name for the OCI runtime; `devices` are the GPUs it may give to runs; `private_registries` says whether
-    images may come from registries on this machine and in local nets, where strangers should not lead it. Raises EngineUnavailable when
+    images may come from registries on this machine and in local nets, where strangers should not lead it; `needed` tells the ids of images
+    that jobs wait for, which stay whatever the room. Raises EngineUnavailable when
     there is no engine, when the engine cannot hold a container to its limits, or when this process cannot make volumes.
     """
 
@@ -60,6 +61,7 @@ class DockerExecutor:
         image_limits: ImageLimits | None = None,
         image_budget_bytes: int = 64 << 30,
         private_registries: bool = False,
+        needed: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         volume.check()
         self._work = work.resolve()
@@ -82,16 +84,21 @@ class DockerExecutor:
             image_budget_bytes,
             self._work / "pulls",
             lambda: Registry(client=outbound.client(private=private_registries)),
+            needed,
         )
         self._cores, self._memory_mib = int(info["NCPU"]), int(info["MemTotal"]) // _MIB
         self._work.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def stage(self, image: Image, archive: Path | None) -> str:
+    def stage(self, image: Image, archive: Path | None, check: Callable[[], None] = always_wanted) -> str:
         """See `executor.Executor`. Also starts a container of the image once, so that one that cannot start is refused before a bid."""
-        pinned = self._images.bring(image, archive)
+        pinned = self._images.bring(image, archive, check)
         self._try(pinned)
         self._images.keep(pinned)
         return pinned
+
+    def has(self, image: str) -> bool:
+        """See `executor.Executor`."""
+        return self._images.has(image)
 
     def _try(self, image: str) -> None:
         """Starts a container that does nothing from the image. An image can be made such that none starts, to burn a provider's bond."""

@@ -1,9 +1,10 @@
 """Images on a Docker engine: brought there, checked, kept within a budget."""
 
+import errno
 import secrets
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from deai.registry import Registry
 from deai.spec import Image
 from deai_provider import image_archive
 from deai_provider.docker_engine import asked_to
+from deai_provider.executor import always_wanted
 from deai_provider.image_archive import ImageArchive, ImageLimits, Layer, check_config
 
 _TAG = "deai.local/image"
@@ -26,6 +28,7 @@ class DockerImages:
 
     Takes images of this machine's `architecture` within `limits`; of those it brought, the engine keeps up to `budget_bytes`.
     Images by digest come from `registry`; what is on its way is in the folder `pulls`, which is this object's alone.
+    `needed` tells the ids of images that jobs wait for: those stay.
     """
 
     def __init__(
@@ -37,9 +40,10 @@ class DockerImages:
         budget_bytes: int,
         pulls: Path,
         registry: Callable[[], Registry],
+        needed: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         self._api, self._slow = api, slow
-        self._pulls, self._registry = pulls, registry
+        self._pulls, self._registry, self._needed = pulls, registry, needed
         # What a pull that was killed left behind.
         shutil.rmtree(pulls, ignore_errors=True)
         self._architecture, self._limits, self._budget = architecture, limits, budget_bytes
@@ -49,16 +53,20 @@ class DockerImages:
         self._kept: set[str] = set()
         """Ids of our images on the engine after the last look."""
 
-    def bring(self, image: Image, archive: Path | None) -> str:
+    def bring(self, image: Image, archive: Path | None, check: Callable[[], None] = always_wanted) -> str:
         """Sees to it that the engine has the image, and returns its id. See `executor.Executor.stage`."""
         if image.digest is not None:
-            return self._pull(image.digest)
+            return self._pull(image.digest, check)
         if archive is not None:
             return self._load(archive)
         raise Bug("an image by CID is staged from its archive")
 
+    def has(self, image: str) -> bool:
+        """Whether the engine has the image of this id. Raises EngineUnavailable."""
+        return self._image(image) is not None
+
     def keep(self, image: str) -> None:
-        """Marks the image as just staged; beyond the budget, images of ours that no container uses go, those staged longest ago first."""
+        """Marks the image as just staged; beyond the budget, images of ours that no container uses and no job needs go, oldest first."""
         with asked_to("keep the image"), self._keeping:
             self._api.tag(image, _TAG, image.removeprefix("sha256:"))
             # Nothing is listed for an image that was there the last time: each listing costs an engine with many images dearly.
@@ -66,7 +74,7 @@ class DockerImages:
                 self._kept = self._shrink(self._budget, image)
 
     def spare(self) -> None:
-        """Removes all images of ours that no container uses: somebody needs the room."""
+        """Removes all images of ours that no container uses and no job needs: somebody needs the room."""
         with asked_to("remove images"), self._keeping:
             self._kept = self._shrink(0)
 
@@ -74,7 +82,7 @@ class DockerImages:
         """Brings our images below `budget` bytes, as far as they are not used or `kept`; the ids of those that stay."""
         ours = [self._api.inspect_image(each["Id"]) for each in self._api.images(name=_TAG)]
         ours.sort(key=lambda each: str(each["Metadata"]["LastTagTime"]))
-        used = {each["ImageID"] for each in self._api.containers(all=True)} | {kept}
+        used = {each["ImageID"] for each in self._api.containers(all=True)} | {kept, *self._needed()}
         total, stay = sum(each["Size"] for each in ours), {str(each["Id"]) for each in ours}
         for each in ours:
             if total <= budget:
@@ -107,7 +115,7 @@ class DockerImages:
         self._checked[key] = checked.id
         return accepted
 
-    def _pull(self, text: str) -> str:
+    def _pull(self, text: str, check: Callable[[], None]) -> str:
         """Fetches an image by the digest of its manifest, and loads it as any archive: the engine itself speaks to no registry, and unpacks
         nothing that was not measured. A tag with that digest says that the engine has it.
         """
@@ -117,7 +125,7 @@ class DockerImages:
             self._pulls.mkdir(mode=0o700, parents=True, exist_ok=True)
             archive = self._pulls / f"{tag}.{secrets.token_hex(4)}.tar"
             try:
-                self._fetch(reference, archive)
+                self._fetch(reference, archive, check)
                 image = self._load(archive)
             finally:
                 archive.unlink(missing_ok=True)
@@ -125,7 +133,7 @@ class DockerImages:
                 self._api.tag(image, _TAG, tag)
         return self._accepted(f"{_TAG}:{tag}")
 
-    def _fetch(self, reference: Reference, archive: Path) -> None:
+    def _fetch(self, reference: Reference, archive: Path, check: Callable[[], None]) -> None:
         try:
             with self._registry() as registry:
                 manifest = registry.manifest(reference, Platform("linux", self._architecture))
@@ -138,9 +146,13 @@ class DockerImages:
                 if manifest.bytes > free:
                     raise EngineUnavailable(
                         f"no room for the image {reference}: it has {manifest.bytes} bytes, {free} are free"
-                    )
+                    ) from OSError(errno.ENOSPC, "too little is free for it")
                 layers = [
-                    Layer(each.digest.removeprefix("sha256:"), each.size, registry.blob(reference, each))
+                    Layer(
+                        each.digest.removeprefix("sha256:"),
+                        each.size,
+                        _checked(registry.blob(reference, each), check),
+                    )
                     for each in manifest.layers
                 ]
                 image_archive.write(archive, manifest.config, layers)
@@ -173,6 +185,12 @@ class DockerImages:
             except NotFound:
                 return None
         return found
+
+
+def _checked(pieces: Iterator[bytes], check: Callable[[], None]) -> Iterator[bytes]:
+    for piece in pieces:
+        check()
+        yield piece
 
 
 def _load_error(text: str) -> BadContent | EngineUnavailable:

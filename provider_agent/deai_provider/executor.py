@@ -1,5 +1,6 @@
 """Port: runs one job's container on this machine. Every verb is idempotent, so that an agent that died may simply say it again."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -61,14 +62,22 @@ class EngineLife:
     """When it began, by this machine's clock, in seconds since 1970."""
 
 
+def always_wanted() -> None:
+    """Never ends a staging."""
+
+
 class Executor(Protocol):
     """A container engine that runs hostile code."""
 
-    def stage(self, image: Image, archive: Path | None) -> str:
+    def stage(self, image: Image, archive: Path | None, check: Callable[[], None] = always_wanted) -> str:
         """Makes the image available and returns its pinned id. `archive` is the verified image archive when `image` names a CID.
+        `check()` is called while the image is on its way; what it raises ends that.
 
         Raises BadContent for an image that is not what the spec says, ContentMissing for one that cannot be had, EngineUnavailable.
         """
+
+    def has(self, image: str) -> bool:
+        """Whether the engine has the image that `stage` returned this pinned id for. Raises EngineUnavailable."""
 
     def life(self) -> EngineLife:
         """The engine's present life. Raises EngineUnavailable."""
@@ -95,7 +104,7 @@ class Executor(Protocol):
         """Removes the container and its volume. Harmless if there is none."""
 
     def spare(self) -> None:
-        """Makes room on the disk: images that nobody uses go. Raises EngineUnavailable."""
+        """Makes room on the disk: images that nobody uses or needs go. Raises EngineUnavailable."""
 
     def adopt(self) -> list[JobId]:
         """The jobs that have a container or a volume on this machine, whoever started them before us."""

@@ -3,7 +3,7 @@
 import errno
 import sqlite3
 
-from deai_provider.ledger import BUSY, Step
+from deai_provider.ledger import BUSY, Ledger, Step
 from deai_provider.workshop import Workshop
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -25,13 +25,15 @@ def is_short(error: BaseException) -> bool:
     return False
 
 
+def needed_images(ledger: Ledger) -> set[str]:
+    """The pinned ids of the images that jobs wait for, or may have to begin anew from: not all could be had a second time."""
+    unended = BUSY - {Step.COLLECTED, Step.PUBLISHED, Step.DELIVERING}
+    return {entry.image for entry in ledger.entries(unended) if entry.image is not None}
+
+
 def make_room(shop: Workshop) -> None:
-    """Drops what could be fetched again: image archives, and images of ours that no container uses. Raises EngineUnavailable."""
-    with shop.images:
-        # A job that was not begun yet loads its archive once more if the engine lost its image meanwhile.
-        waiting = BUSY - {Step.RUNNING, Step.COLLECTED, Step.PUBLISHED, Step.DELIVERING}
-        needed = {entry.spec.image.cid for entry in shop.ledger.entries(waiting) if entry.spec}
-        for archive in (shop.work / "images").glob("*.tar"):
-            if archive.stem not in needed:
-                archive.unlink(missing_ok=True)
-        shop.executor.spare()
+    """Drops what could be fetched again: image archives, and images of ours that no container uses and no job needs. Raises EngineUnavailable."""
+    # A job that was not begun yet loads its archive once more if the engine lost its image meanwhile.
+    waiting = BUSY - {Step.RUNNING, Step.COLLECTED, Step.PUBLISHED, Step.DELIVERING}
+    shop.images.trim(0, {str(entry.spec.image.cid) for entry in shop.ledger.entries(waiting) if entry.spec})
+    shop.executor.spare()

@@ -10,7 +10,7 @@ from pathlib import Path
 from deai.errors import BadContent, Bug, DeaiError, EngineUnavailable
 from deai.job import JobId
 from deai.spec import Image
-from deai_provider.executor import EngineLife, Run, RunState, RunStatus
+from deai_provider.executor import EngineLife, Run, RunState, RunStatus, always_wanted
 
 _CUE_SECONDS = 10.0
 _SIGTERM, _SIGKILL = 128 + 15, 128 + 9
@@ -58,6 +58,7 @@ class ScriptedExecutor:
         self.broken: DeaiError | None = None
         self.images: dict[str, DeaiError] = {}
         self.calls: list[tuple[str, str]] = []
+        self._staged: set[str] = set()
 
     def break_down(self) -> None:
         """From now on the engine does not answer."""
@@ -92,11 +93,22 @@ class ScriptedExecutor:
         """See `executor.Executor`."""
         self._called("spare", "")
 
-    def stage(self, image: Image, archive: Path | None) -> str:
+    def has(self, image: str) -> bool:
+        """See `executor.Executor`."""
+        self._called("has", image)
+        return image in self._staged
+
+    def stage(self, image: Image, archive: Path | None, check: Callable[[], None] = always_wanted) -> str:
         """See `executor.Executor`."""
         self._called("stage", str(image))
+        check()
         if (refusal := self.images.get(str(image))) is not None:
             raise refusal
+        pinned = self._pin(image, archive)
+        self._staged.add(pinned)
+        return pinned
+
+    def _pin(self, image: Image, archive: Path | None) -> str:
         if image.digest is not None:
             return "sha256:" + image.digest.partition("@sha256:")[2]
         if archive is None:

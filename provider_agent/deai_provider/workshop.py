@@ -19,6 +19,7 @@ from deai.job import Address, Job, JobId, JobState, Terms, Timestamp, Wei
 from deai.signing import Domain
 from deai.wire import LogChunk, Matches, Observation, SignedAsk, SignedBid
 from deai_provider import policy
+from deai_provider.archives import Archives
 from deai_provider.executor import Executor
 from deai_provider.late_logs import LateLogs
 from deai_provider.ledger import BEFORE_AWARD, BUSY, Entry, Ledger, Step, resources
@@ -81,11 +82,11 @@ class Workshop:
     admission: threading.Lock = field(default_factory=threading.Lock)
     """Held from the look at what is free until the ledger says that it is taken."""
     late_logs: LateLogs = field(init=False)
-    images: threading.Lock = field(default_factory=threading.Lock)
-    """Held by the one thread that fetches or removes image archives."""
+    images: Archives = field(init=False)
 
     def __post_init__(self) -> None:
         self.late_logs = LateLogs(self.work / "late-logs")
+        self.images = Archives(self.work / "images")
 
     @property
     def address(self) -> Address:

@@ -83,7 +83,8 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     work, folder = tmp_path / "work", tmp_path / "inputs"
     if request.param == "scripted":
         scripted = ScriptedExecutor(work, lambda run: scripts[run.job])
-        yield Stage(scripted, "scripted", lambda: scripted, folder, scripts)
+        image = scripted.stage(Image(digest="python@sha256:" + "0" * 64), None)
+        yield Stage(scripted, image, lambda: scripted, folder, scripts)
         return
     built: Built = request.getfixturevalue("built_image")
     agent = f"test-{uuid.uuid4().hex[:12]}"
@@ -137,6 +138,11 @@ def test_an_engine_that_goes_on_has_one_life(stage: Stage) -> None:
 
     assert stage.executor.life().id == stage.again().life().id == life.id
     assert 0 < life.since < time.time()
+
+
+def test_an_image_that_was_staged_is_there_and_no_other(stage: Stage) -> None:
+    assert stage.executor.has(stage.image)
+    assert not stage.executor.has("sha256:" + "1" * 64)
 
 
 def test_making_room_leaves_what_runs(stage: Stage) -> None:

@@ -17,7 +17,7 @@ from typing import Self
 import docker
 import pytest
 
-from deai.errors import BadContent, ContentMissing, EngineUnavailable
+from deai.errors import BadContent, ContentMissing, EngineUnavailable, Unavailable
 from deai.spec import Image
 from deai_provider.docker_executor import DockerExecutor
 from deai_provider.image_archive import ImageLimits
@@ -188,6 +188,19 @@ def test_a_registry_that_dies_on_the_way_leaves_nothing_and_serves_again(
         line.cuts = None
 
         assert docker_executor.stage(wanted, None) in ids(engine)
+
+
+def test_a_pull_that_nobody_waits_for_any_more_ends_and_leaves_nothing(
+    registry: LocalRegistry, docker_executor: DockerExecutor, engine: docker.APIClient, tmp_path: Path
+) -> None:
+    def over() -> None:
+        raise Unavailable("it is over")
+
+    before = ids(engine)
+    with pytest.raises(Unavailable, match="it is over"):
+        docker_executor.stage(image(registry, "tool", registry.push("tool", "1", unique())), None, over)
+    assert leftovers(tmp_path) == []
+    assert ids(engine) == before
 
 
 def test_a_line_that_keeps_breaking_brings_the_image_piece_by_piece(
