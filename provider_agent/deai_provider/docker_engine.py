@@ -4,7 +4,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,9 @@ from docker.errors import APIError, DockerException, NotFound
 
 from deai.errors import EngineUnavailable
 from deai_provider.executor import EngineLife
+
+_KILL_TRIES = 4
+_UNSEEN = "did not receive an exit event"
 
 
 def check(info: Mapping[str, Any], runtime: str) -> None:
@@ -93,6 +96,17 @@ def _listener(api: docker.APIClient) -> int | None:
             ) from error
     pid: int = struct.unpack("3i", credentials)[0]
     return pid if pid > 1 else None
+
+
+def insist(kill: Callable[[], object]) -> None:
+    """Ends a container, again where the engine has not seen it end within its ten seconds: a machine under load, or a bomb."""
+    for tries_left in reversed(range(_KILL_TRIES)):
+        try:
+            kill()
+            return
+        except APIError as error:
+            if tries_left == 0 or _UNSEEN not in str(error.explanation):
+                raise
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from deai.job import JobId
 from deai.registry import Registry
 from deai.spec import Image, Resources
 from deai_provider import docker_engine, outbound, run_log, sandbox, volume
-from deai_provider.docker_engine import asked_to
+from deai_provider.docker_engine import asked_to, insist
 from deai_provider.docker_images import DockerImages
 from deai_provider.executor import EngineLife, Run, RunState, RunStatus, always_wanted
 from deai_provider.hardware import Device
@@ -204,7 +204,7 @@ class DockerExecutor:
     def stop(self, job: JobId) -> None:
         """See `executor.Executor`."""
         with asked_to(f"stop {_name(job)}"), suppress(NotFound):
-            self._api.stop(_name(job), timeout=_STOP_SECONDS)
+            insist(lambda: self._api.stop(_name(job), timeout=_STOP_SECONDS))
 
     def outputs(self, job: JobId) -> Path:
         """See `executor.Executor`. Raises EngineUnavailable if the job has no volume here."""
@@ -295,7 +295,7 @@ class DockerExecutor:
 
     def _remove_container(self, name: str) -> None:
         with suppress(NotFound):
-            self._api.remove_container(name, force=True, v=True)
+            insist(lambda: self._api.remove_container(name, force=True, v=True))
 
     def _log_path(self, job: JobId) -> Path:
         return self._work / job / volume.LOG_NAME

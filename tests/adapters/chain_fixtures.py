@@ -6,6 +6,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -132,9 +133,9 @@ class AnvilGround:
         self.node("anvil_reorg", depth, [])
 
 
-@pytest.fixture(scope="session")
-def anvil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node of this session's own. Fails, saying what to run, where Anvil is not installed."""
+@contextmanager
+def started(folder: Path) -> Iterator[Node]:
+    """A node. Fails, saying what to run, where Anvil is not installed."""
     port = free_port()
     command = [
         str(anvil_binary(CHECKOUT)),
@@ -145,7 +146,7 @@ def anvil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         "--chain-id",
         "31337",
     ]
-    program = Program("anvil", command, tmp_path_factory.mktemp("anvil") / "anvil.log")
+    program = Program("anvil", command, folder / "anvil.log")
     node = Node(f"http://127.0.0.1:{port}")
     try:
         program.wait_for(lambda: _answers(node), ChainUnavailable)
@@ -154,10 +155,9 @@ def anvil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         program.stop()
 
 
-@pytest.fixture(scope="session")
-def deployment(anvil: Node, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+def deployed(anvil: Node, folder: Path) -> Deployment:
     """The escrow and DAI, deployed as users deploy them; the cast is rich, and trusts the escrow with its DAI."""
-    out = tmp_path_factory.mktemp("deployment") / "deployment.json"
+    out = folder / "deployment.json"
     script = [sys.executable, str(CHECKOUT / "scripts" / "deploy.py")]
     arguments = ["--rpc", anvil.rpc, "--out", str(out), "--test-token", "DAI"]
     done = subprocess.run([*script, *arguments], capture_output=True, text=True, check=False, cwd=CHECKOUT)
@@ -170,6 +170,19 @@ def deployment(anvil: Node, tmp_path_factory: pytest.TempPathFactory) -> Deploym
     anvil("evm_setNextBlockTimestamp", START)
     anvil("evm_mine")
     return deployment
+
+
+@pytest.fixture(scope="session")
+def anvil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node of this session's own."""
+    with started(tmp_path_factory.mktemp("anvil")) as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def deployment(anvil: Node, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    """The escrow on it."""
+    return deployed(anvil, tmp_path_factory.mktemp("deployment"))
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from deai_provider.ledger import Ledger, Step
 from deai_provider.policy import Rules
 from deai_provider.testing import Script, ScriptedExecutor
 from deai_provider.workshop import Workshop
-from tests.adapters.chain_fixtures import AnvilGround
+from tests.adapters.chain_fixtures import AnvilGround, deployed, started
 from tests.lives import BOND, CAST, Life, job_of_cast
 
 POLL = 0.02
@@ -329,27 +329,35 @@ def test_everything_undone_after_the_approval_is_done_again_and_paid_once(world:
     world.is_paid_once(job)
 
 
+@pytest.fixture(scope="module")
+def young_ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnvilGround]:
+    """The contract on a node that has been rolled back by nobody: one that was may not find the states of deep reorgs."""
+    folder = tmp_path_factory.mktemp("young")
+    with started(folder) as node, Journal.throwaway() as journal:
+        yield AnvilGround(node, deployed(node, folder), journal)
+
+
 @pytest.mark.parametrize("depth", [1, 5, 40])
 def test_the_indexers_history_is_the_canonical_chains_after_a_reorg(
-    anvil_ground: AnvilGround, tmp_path: Path, depth: int
+    young_ground: AnvilGround, tmp_path: Path, depth: int
 ) -> None:
-    chain, token = anvil_ground.chain, anvil_ground.deployment.token("DAI").address
+    chain, token = young_ground.chain, young_ground.deployment.token("DAI").address
     for account in (CAST.submitter, CAST.provider):
         chain.deposit(account, token, DEPOSIT)
-    database = Database(tmp_path, anvil_ground.deployment.domain)
-    follower = Indexer(database, chain, anvil_ground.deployment.block, ChainClock(), lambda _: None)
-    anvil_ground.mine(10)
+    database = Database(tmp_path, young_ground.deployment.domain)
+    follower = Indexer(database, chain, young_ground.deployment.block, ChainClock(), lambda _: None)
+    young_ground.mine(10)
     paths = [(Action.AWARD, Action.DELIVER, Action.APPROVE), (Action.POST, Action.CANCEL), (Action.AWARD,)]
     lives = []
     for path in paths:
-        lives.append(Life(chain, anvil_ground.deployment, anvil_ground.at).reach(path))
-        anvil_ground.mine(10)
+        lives.append(Life(chain, young_ground.deployment, young_ground.at).reach(path))
+        young_ground.mine(10)
         follower.catch_up()
-    lives.append(Life(chain, anvil_ground.deployment, anvil_ground.at).reach(paths[0]))
+    lives.append(Life(chain, young_ground.deployment, young_ground.at).reach(paths[0]))
     follower.catch_up()
     before = [chain.state(life.id) for life in lives]
 
-    anvil_ground.reorg(depth)
+    young_ground.reorg(depth)
 
     assert [chain.state(life.id) for life in lives] != before
     follower.catch_up()
