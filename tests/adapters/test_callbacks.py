@@ -67,7 +67,7 @@ def closed(world: World, market: Market, url: str) -> JobId:
     return world.id(order)
 
 
-def eventually(look: Callable[[], Any], seconds: float = 10) -> None:
+def eventually(look: Callable[[], Any], seconds: float = 40) -> None:
     until = time.monotonic() + seconds
     while not look():
         assert time.monotonic() < until, "it never came to be"

@@ -339,7 +339,7 @@ def test_whoever_waits_for_another_upload_still_asks_whether_to_go_on(
 
     def upload(*_: object) -> None:
         sending.set()
-        over.wait(5)
+        over.wait(30)
 
     with world.served() as api:
         monkeypatch.setattr(api, "upload", upload)
@@ -349,6 +349,6 @@ def test_whoever_waits_for_another_upload_still_asks_whether_to_go_on(
         assert sending.wait(5)
         asked = iter([True, True, False])
         assert not content.share(root, lambda: next(asked))
-        assert not content.share(root, seconds=0.2)
+        assert not content.share(root, seconds=2)
         over.set()
         first.join()
