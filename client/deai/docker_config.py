@@ -17,6 +17,7 @@ from typing import Any
 from deai.errors import BadField
 from deai.image_reference import DOCKER
 
+_TLS = "https://"
 _DOCKER_KEY = "https://index.docker.io/v1/"
 _NO_USER = "<token>"
 _HELPER = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -52,7 +53,7 @@ class DockerConfig:
         Raises BadField for a file that cannot be read, and for a credential helper that is missing or fails.
         """
         config = _read(self.path)
-        keys = [_DOCKER_KEY, DOCKER] if registry == DOCKER else [registry, f"https://{registry}"]
+        keys = [_DOCKER_KEY, DOCKER] if registry == DOCKER else [registry, _TLS + registry]
         helpers = _object(config, "credHelpers", self.path)
         for key in keys:
             if isinstance(helper := helpers.get(key), str):

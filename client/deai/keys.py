@@ -57,8 +57,14 @@ def unlock(path: Path, password: str) -> LocalAccount:
         account: LocalAccount = Account.from_key(Account.decrypt(path.read_text(), password))
     except OSError as error:
         raise KeyUnusable(f"key {path}: {error.strerror}; make one with `deai keys new`") from error
-    # What eth-account raises for a wrong password, a file that is no keystore, and a version it does not know.
-    except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
+    # What eth-account raises for a wrong password, and a file that is no keystore.
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        NotImplementedError,
+    ) as error:  # a version it does not know
         raise KeyUnusable(
             f"key {path}: does not open with this password, or is not a keystore file"
         ) from error
