@@ -11,6 +11,9 @@ from eth_utils.address import to_checksum_address
 from deai.errors import BadField, KeyUnusable
 from deai.job import Address
 
+# What eth-account raises for a wrong password, a file that is no keystore, and (the last) a version of one that it does not know.
+_UNOPENED = (ValueError, KeyError, TypeError, AttributeError, NotImplementedError)
+
 
 def new(folder: Path, name: str, password: str) -> Address:
     """Makes a key and keeps it, encrypted with `password`, as `folder/<name>.json` (mode 0600). Raises BadField if the name is taken."""
@@ -57,14 +60,7 @@ def unlock(path: Path, password: str) -> LocalAccount:
         account: LocalAccount = Account.from_key(Account.decrypt(path.read_text(), password))
     except OSError as error:
         raise KeyUnusable(f"key {path}: {error.strerror}; make one with `deai keys new`") from error
-    # What eth-account raises for a wrong password, and a file that is no keystore.
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        NotImplementedError,
-    ) as error:  # a version it does not know
+    except _UNOPENED as error:
         raise KeyUnusable(
             f"key {path}: does not open with this password, or is not a keystore file"
         ) from error
