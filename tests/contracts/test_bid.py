@@ -30,8 +30,9 @@ def test_a_placed_bid_stands_for_its_own_values_only(world: World) -> None:
 def test_a_bid_may_be_placed_for_a_posted_job(world: World) -> None:
     job = world.job()
     world.send(world.submitter, "post", job)
-    world.send(world.provider, "bid", world.bid(job))
-    assert world.view("isPlaced", world.bid(job))
+    bid = world.bid(job)
+    world.send(world.provider, "bid", bid)
+    assert world.view("isPlaced", bid)
 
 
 def test_only_the_provider_places_its_bid(world: World) -> None:
