@@ -7,7 +7,7 @@ from eth_utils.address import is_checksum_address
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from deai.errors import BadField
-from deai.job import Address, Wei
+from deai.job import ZERO_ADDRESS, Address, Wei
 from deai.signing import Domain
 from deai.spec import bad_field
 from deai.words import nearest
@@ -23,7 +23,7 @@ AddressField = Annotated[Address, AfterValidator(_checksummed)]
 
 
 class Token(BaseModel):
-    """A token that a deployment knows by its symbol."""
+    """A token that a deployment knows by its symbol. The chain's native coin is the one with the zero address."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -63,6 +63,11 @@ class Deployment(BaseModel):
     """The block the escrow was deployed in; its history starts there."""
     tokens: tuple[Token, ...] = ()
 
+    panel: AddressField | None = None
+    """The arbiter of jobs whose verification is `optimistic`; without one there are no such jobs."""
+    panel_stake_token: AddressField | None = None
+    """What the panel's verifiers stake."""
+
     @property
     def domain(self) -> Domain:
         """The EIP-712 domain of everything signed for this escrow."""
@@ -77,6 +82,11 @@ class Deployment(BaseModel):
             raise BadField("deployment", str(path), f"cannot be read: {error.strerror}") from error
         except ValidationError as error:
             raise bad_field("deployment", error) from error
+
+    @property
+    def arbiters(self) -> frozenset[Address]:
+        """Those that may judge a job signed here, and the zero address: nobody."""
+        return frozenset({ZERO_ADDRESS, self.panel or ZERO_ADDRESS})
 
     def token(self, name: str) -> Token:
         """The token of that symbol or address. Raises BadField that names the known ones."""
