@@ -76,8 +76,23 @@ class JobFile(BaseModel):
     cpu: Text | None = None
     memory: Text | None = None
     disk: Text | None = None
-    bond: Text = "0"
-    """What the provider must lock, and loses if it does not deliver."""
+    bond: Text | None = None
+    """What the provider must lock, and loses if it does not deliver or cheats. Without it: nothing where nobody judges, otherwise as much as makes
+    cheating lose."""
+    verification: Literal["none", "optimistic"] = "none"
+    """`none`: whatever is delivered is paid. `optimistic`: you may dispute a result within the window, and a panel re-runs the job."""
+    seats: int | None = Field(default=None, ge=1)
+    """How many verifiers judge a dispute; odd."""
+    resource_class: int | None = Field(default=None, ge=0, lt=1 << 16)
+    """What those verifiers must have: the panel's classes by number."""
+    check_rate: Text | None = None
+    """How often you will check a result like this one, from 0 to 1: the bond must make cheating lose at that rate."""
+    outside_gain: Text | None = None
+    """What a wrong result may earn its provider elsewhere, in the payment token."""
+    dispute_fee: Text | None = None
+    """What a dispute costs its loser."""
+    ruling: Text | None = None
+    """How long the panel has for a dispute."""
     award_within: Text = "1h"
     """How long the job stays open for awards; the price ramp rises over this time."""
     window: Text = "1h"

@@ -103,8 +103,9 @@ class Spec(_Strict):
     resources: Resources = Resources()
     max_seconds: int = Field(default=3_600, ge=1, le=30 * 86_400)
     """The run is stopped after this time, and delivered as timed out."""
-    verification: Literal["none"] = "none"
-    """`none`: whatever is delivered in time is paid."""
+    verification: Literal["none", "optimistic"] = "none"
+    """`none`: whatever is delivered in time is paid. `optimistic`: a re-run must give the same result, byte by byte; the submitter may dispute one
+    that does not."""
 
     @model_validator(mode="after")
     def _names(self) -> Self:

@@ -55,6 +55,7 @@ Hex = Annotated[bytes, BeforeValidator(_bytes), PlainSerializer(lambda b: "0x" +
 Hex32 = Annotated[Hex, Field(min_length=32, max_length=32)]
 IdText = Annotated[JobId, Field(pattern=r"^0x[0-9a-f]{64}$")]
 Seconds = Annotated[int, Field(ge=0, lt=1 << 32)]
+CaseSeconds = Annotated[int, Field(ge=0, lt=1 << 24)]
 Time = Annotated[Timestamp, Field(ge=0, lt=1 << 40)]
 
 
@@ -73,6 +74,7 @@ class JobJson(Json):
     price_cap: Amount
     bond: Amount
     arbiter: AddressText
+    dispute_fee: Amount
     arbiter_data: Hex32
     matcher: AddressText
     matcher_fee_bps: int = Field(ge=0, le=10_000)
@@ -80,8 +82,8 @@ class JobJson(Json):
     open_at: Time
     award_by: Time
     deliver_seconds: Seconds
-    challenge_seconds: Seconds
-    ruling_seconds: Seconds
+    challenge_seconds: CaseSeconds
+    ruling_seconds: CaseSeconds
     spec: Hex32
     salt: Hex32
 
@@ -124,13 +126,14 @@ class TermsJson(Json):
     bond: Amount
     fee: Amount
     arbiter: AddressText
-    arbiter_data: Hex32
+    dispute_fee: Amount
     deliver_by: Time
-    challenge_seconds: Seconds
-    ruling_seconds: Seconds
+    challenge_seconds: CaseSeconds
+    ruling_seconds: CaseSeconds
     window_end: Time
-    spec: Hex32
     result: Hex32
+    rule_by: Time
+    by_arbiter: bool
 
     @classmethod
     def of(cls, terms: Terms) -> Self:
