@@ -3,11 +3,13 @@
 `web3_chain.Web3Chain` speaks to a node; `testing.MemoryChain` is the reference model. One shared suite holds them together.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from eth_account.signers.local import LocalAccount
 
+from deai.errors import WrongRequest
 from deai.job import Address, Bid, Job, JobId, JobState, Outcome, Payout, Terms, Timestamp, Wei
 
 
@@ -19,6 +21,14 @@ class Block:
     hash: str
     parent: str
     time: Timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One call of a batch: the contract's name of the verb, and its arguments in the contract's order, as our values."""
+
+    verb: str
+    values: tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,17 +87,37 @@ class JobCancelled(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AllCancelled(Event):
+    """No job of `submitter` in `token` of an epoch before `epoch` can be awarded any more."""
+
+    token: Address
+    submitter: Address
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobAwarded(Event):
     id: JobId
     terms: Terms
+    spec: bytes
+    arbiter_data: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobDelivered(Event):
     id: JobId
-    provider: Address
     result: bytes
     window_end: Timestamp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDisputed(Event):
+    """`fee` is what `disputer` prepaid: the job's dispute fee if it is the submitter, nothing if it is the arbiter."""
+
+    id: JobId
+    disputer: Address
+    fee: Wei
+    rule_by: Timestamp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +127,15 @@ class JobClosed(Event):
     payout: Payout
 
 
-JobEvent = JobPosted | BidPlaced | JobCancelled | JobAwarded | JobDelivered | JobClosed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallSkipped(Event):
+    """The call at `place` of a batch failed; `reason` is the error that the call alone would have raised."""
+
+    place: int
+    reason: WrongRequest
+
+
+JobEvent = JobPosted | BidPlaced | JobCancelled | JobAwarded | JobDelivered | JobDisputed | JobClosed
 
 
 class Chain(Protocol):
@@ -136,8 +174,12 @@ class Chain(Protocol):
     def burned(self, token: Address) -> Wei:
         """What the escrow burned of `token` so far."""
 
+    def epoch(self, token: Address, account: Address) -> int:
+        """The epoch that `account`'s jobs in `token` must have."""
+
     def deposit(self, signer: LocalAccount, token: Address, amount: Wei) -> Receipt:
-        """Moves `amount` from the signer's token balance into its balance in the escrow, approving first where needed."""
+        """Moves `amount` from what the signer holds (of the native coin, where `token` is zero) into its balance in the escrow, approving
+        first where needed."""
 
     def withdraw(self, signer: LocalAccount, token: Address, to: Address, amount: Wei) -> Receipt:
         """Pays `amount` of the signer's balance in the escrow to `to`."""
@@ -153,6 +195,9 @@ class Chain(Protocol):
 
     def cancel(self, signer: LocalAccount, job: Job) -> Receipt: ...
 
+    def cancel_all(self, signer: LocalAccount, token: Address) -> Receipt:
+        """Ends all of the signer's jobs in `token` that were not awarded."""
+
     def award(
         self, signer: LocalAccount, job: Job, job_signature: bytes, bid: Bid, bid_signature: bytes
     ) -> Receipt:
@@ -160,8 +205,25 @@ class Chain(Protocol):
 
     def deliver(self, signer: LocalAccount, job: JobId, terms: Terms, result: bytes) -> Receipt: ...
 
+    def deliver_and_close(
+        self, signer: LocalAccount, job: JobId, terms: Terms, result: bytes, approval: bytes
+    ) -> Receipt:
+        """Delivers a result that the submitter approved already, by its signature."""
+
     def approve(self, signer: LocalAccount, job: JobId, terms: Terms) -> Receipt: ...
 
     def settle(self, signer: LocalAccount, job: JobId, terms: Terms) -> Receipt: ...
 
+    def dispute(self, signer: LocalAccount, job: JobId, terms: Terms) -> Receipt: ...
+
+    def rule(self, signer: LocalAccount, job: JobId, terms: Terms, share_bps: int) -> Receipt: ...
+
+    def lapse(self, signer: LocalAccount, job: JobId, terms: Terms) -> Receipt: ...
+
     def reclaim(self, signer: LocalAccount, job: JobId, terms: Terms) -> Receipt: ...
+
+    # Many at once.
+
+    def batch(self, signer: LocalAccount, calls: Sequence[Item], *, all_or_nothing: bool = False) -> Receipt:
+        """Makes the calls in this order as one transaction. Each one that failed left nothing but a CallSkipped event; with
+        `all_or_nothing` the first failure fails the whole batch."""

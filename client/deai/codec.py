@@ -6,7 +6,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_args
 
 from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError, EncodingError
@@ -15,12 +15,12 @@ from eth_utils.address import to_checksum_address
 
 from deai import chain, errors
 from deai.chain import Event
-from deai.job import Bid, Job, JobState, Outcome, Payout, Terms, Wei
+from deai.job import Bid, Job, JobState, Outcome, Payout, Terms
 
 Entry = Mapping[str, Any]
 """One element of a JSON ABI, or one of its parameters."""
 
-_STRUCTS: dict[str, Any] = {"struct Job": Job, "struct Bid": Bid, "struct Terms": Terms}
+_STRUCTS: dict[str, Any] = {"struct Job": Job, "struct Bid": Bid, "struct Payout": Payout}
 _ENUMS: dict[str, Any] = {"enum JobState": JobState, "enum Outcome": Outcome}
 _EVENTS: tuple[type[Event], ...] = (
     chain.Deposited,
@@ -28,12 +28,15 @@ _EVENTS: tuple[type[Event], ...] = (
     chain.JobPosted,
     chain.BidPlaced,
     chain.JobCancelled,
+    chain.AllCancelled,
     chain.JobAwarded,
     chain.JobDelivered,
+    chain.JobDisputed,
     chain.JobClosed,
+    chain.CallSkipped,
 )
 _EVENT_CLASSES = {event.__name__: event for event in _EVENTS}
-_JOB_EVENTS = tuple(event.__name__ for event in _EVENTS[2:])
+_JOB_EVENTS = tuple(event.__name__ for event in get_args(chain.JobEvent))
 _REQUIRE_MESSAGE = function_signature_to_4byte_selector("Error(string)")
 _PANIC = function_signature_to_4byte_selector("Panic(uint256)")
 _TOKEN_ERRORS = {  # ERC-6093, which OpenZeppelin's tokens follow
@@ -84,6 +87,8 @@ class Codec:
         others = [parameter for parameter in entry["inputs"] if not parameter["indexed"]]
         found = dict(zip(map(_name, indexed), _values(indexed, b"".join(topics[1:])), strict=True))
         found |= dict(zip(map(_name, others), _values(others, bytes.fromhex(log["data"][2:])), strict=True))
+        if entry["name"] == chain.CallSkipped.__name__:
+            found |= {"place": found["index"], "reason": self.refusal("0x" + found["reason"].hex())}
         return _event(_EVENT_CLASSES[entry["name"]], found, log)
 
     def refusal(self, data: str) -> errors.WrongRequest:
@@ -108,9 +113,6 @@ class Codec:
 def _event(event: type[Event], found: dict[str, Any], log: Mapping[str, Any]) -> Event:
     if event is chain.Deposited:
         found["sender"] = found["from"]
-    if event is chain.JobClosed:
-        parts = (Wei(found[field.name]) for field in fields(Payout))
-        found["payout"] = Payout(*parts)
     found |= {
         "block": int(log["blockNumber"], 16),
         "block_hash": log["blockHash"],
@@ -144,6 +146,8 @@ def _values(parameters: Sequence[Entry], data: bytes) -> tuple[Any, ...]:
 
 def _plain(parameter: Entry, value: Any) -> Any:
     """Our value as eth-abi takes it."""
+    if isinstance(value, Terms):
+        return value.packed()
     if parameter["type"] == "tuple":
         return tuple(_plain(part, getattr(value, _name(part))) for part in parameter["components"])
     if parameter["type"] == "bytes32" and isinstance(value, str):
@@ -154,6 +158,8 @@ def _plain(parameter: Entry, value: Any) -> Any:
 def _ours(parameter: Entry, value: Any) -> Any:
     """A value of eth-abi as ours."""
     kind = parameter.get("internalType", "")
+    if kind == "struct Terms":
+        return Terms.unpacked(value)
     if kind in _STRUCTS:
         parts = zip(parameter["components"], value, strict=True)
         return _STRUCTS[kind](**{_name(part): _ours(part, each) for part, each in parts})

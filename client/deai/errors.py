@@ -101,15 +101,15 @@ class ContractError(WrongRequest):
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
 
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.args == getattr(other, "args", None)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.args))
+
     def __str__(self) -> str:
         shown = ", ".join(f"0x{a.hex()}" if isinstance(a, bytes) else str(a) for a in self.args)
         return f"{type(self).__name__}({shown}): {self.hint}"
-
-
-class Unsupported(ContractError):
-    """The field has a value this version of the escrow does not serve."""
-
-    hint = "this version of the escrow does not serve that value"
 
 
 class Malformed(ContractError):
@@ -213,6 +213,42 @@ class WindowOpen(ContractError):
     """The challenge window is still open."""
 
     hint = "the challenge window is still open"
+
+
+class WindowOver(ContractError):
+    """The challenge window is over."""
+
+    hint = "the challenge window is over"
+
+
+class RuleByAhead(ContractError):
+    """The arbiter may still rule."""
+
+    hint = "the arbiter may still rule"
+
+
+class RuleByMissed(ContractError):
+    """The time to rule is over."""
+
+    hint = "the time to rule is over; anyone may let the case lapse"
+
+
+class WrongEpoch(ContractError):
+    """The submitter cancelled all jobs of this epoch."""
+
+    hint = "its submitter cancelled all jobs of that epoch"
+
+
+class NoReason(ContractError):
+    """A call of a batch failed without a reason."""
+
+    hint = "a call of the batch gave no reason: too little gas, or no call of the escrow"
+
+
+class TooLittleGas(ContractError):
+    """A contract that judges a signature must get this much gas, and there was less."""
+
+    hint = "send more gas: a contract has to judge a signature"
 
 
 class BalanceOverflow(ContractError):

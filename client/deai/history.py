@@ -4,11 +4,13 @@ Asks no server but a node: the auditors' first tool. `rebuild` and `Ledger` are 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from deai.chain import (
+    AllCancelled,
     BidPlaced,
+    CallSkipped,
     Chain,
     Deposited,
     Event,
@@ -16,6 +18,7 @@ from deai.chain import (
     JobCancelled,
     JobClosed,
     JobDelivered,
+    JobDisputed,
     JobPosted,
     Withdrawn,
 )
@@ -44,6 +47,8 @@ class JobRecord:
     """Those placed on chain."""
     terms: Terms | None = None
     """From the award on; the result included once it is delivered."""
+    spec: bytes | None = None
+    """The digest of its spec, of a job that was posted or awarded."""
     payout: Payout | None = None
 
     @property
@@ -58,13 +63,15 @@ class Ledger:
 
     balances: defaultdict[tuple[Address, Address], int] = field(default_factory=lambda: defaultdict(int))
     """(token, account) to what the account can lock or withdraw."""
+    epochs: defaultdict[tuple[Address, Address], int] = field(default_factory=lambda: defaultdict(int))
+    """(token, account) to the epoch that the account's jobs must have."""
     burned: defaultdict[Address, int] = field(default_factory=lambda: defaultdict(int))
     jobs: defaultdict[JobId, JobRecord] = field(default_factory=lambda: defaultdict(JobRecord))
 
     def locked(self, token: Address) -> Wei:
-        """The prices and bonds of all jobs that were awarded and are not closed."""
+        """The prices, bonds and prepaid fees of all jobs that were awarded and are not closed."""
         live = (record.terms for record in self.jobs.values() if record.terms and not record.payout)
-        return Wei(sum(terms.price + terms.bond for terms in live if terms.token == token))
+        return Wei(sum(terms.price + terms.bond + terms.prepaid for terms in live if terms.token == token))
 
     def apply(self, event: Event) -> None:
         """Takes in the next event. Raises Bug for one that cannot follow what was before."""
@@ -75,22 +82,30 @@ class Ledger:
                 self.balances[event.token, event.account] -= event.amount
             case JobPosted():
                 self.jobs[event.id].state = JobState.OPEN
-                self.jobs[event.id].job = event.job
+                self.jobs[event.id].job, self.jobs[event.id].spec = event.job, event.job.spec
             case BidPlaced():
                 self.jobs[event.id].bids.append(event.bid)
             case JobCancelled():
                 self.jobs[event.id].state = JobState.CLOSED
                 self.jobs[event.id].outcome = Outcome.CANCELLED
+            case AllCancelled():
+                self.epochs[event.token, event.submitter] = event.epoch
             case JobAwarded(terms=terms):
                 self.jobs[event.id].state = JobState.AWARDED
-                self.jobs[event.id].terms = terms
+                self.jobs[event.id].terms, self.jobs[event.id].spec = terms, event.spec
                 self.balances[terms.token, terms.submitter] -= terms.price
                 self.balances[terms.token, terms.provider] -= terms.bond
             case JobDelivered():
                 self.jobs[event.id].state = JobState.DELIVERED
                 self.jobs[event.id].terms = self._terms(event.id).delivered(event.result, event.window_end)
+            case JobDisputed():
+                terms = self._terms(event.id).disputed(event.disputer, event.rule_by)
+                self.jobs[event.id].state, self.jobs[event.id].terms = JobState.DISPUTED, terms
+                self.balances[terms.token, terms.submitter] -= terms.prepaid
             case JobClosed():
                 self._close(event, self._terms(event.id))
+            case CallSkipped():
+                pass  # it changed nothing
             case _:
                 raise Bug(f"{type(event).__name__}: an event nobody knows")
 
@@ -100,6 +115,7 @@ class Ledger:
         self.balances[terms.token, terms.submitter] += paid.to_submitter
         self.balances[terms.token, terms.provider] += paid.to_provider
         self.balances[terms.token, terms.matcher] += paid.to_matcher
+        self.balances[terms.token, terms.arbiter] += paid.to_arbiter
         self.burned[terms.token] += paid.burned
 
     def _terms(self, job: JobId) -> Terms:
@@ -209,21 +225,34 @@ def _tell(event: Event, token: Address | None, deployment: Deployment) -> tuple[
             return text, {"provider": bid.provider, "price": str(bid.price), "expires_at": bid.expires_at}
         case JobCancelled():
             return f"{event.submitter} cancelled it", {"submitter": event.submitter}
-        case JobAwarded(terms=terms):
-            return _award(terms, show(terms.price), show(terms.bond))
+        case AllCancelled():
+            text = (
+                f"{event.submitter} cancelled all its jobs in {event.token} of an epoch below {event.epoch}"
+            )
+            return text, {"submitter": event.submitter, "token": event.token, "epoch": event.epoch}
+        case JobAwarded():
+            return _award(event, show)
         case JobDelivered():
             cid = str(Cid(Codec.DAG_PB, event.result))
-            text = f"{event.provider} delivered {cid}; anyone may settle from {utc(event.window_end)} on"
-            return text, {
-                "provider": event.provider,
-                "result_cid": cid,
-                "window_end": event.window_end,
+            text = f"delivered {cid}; anyone may settle from {utc(event.window_end)} on"
+            return text, {"result_cid": cid, "window_end": event.window_end}
+        case JobDisputed():
+            text = (
+                f"{event.disputer} disputed the result, {show(event.fee)} prepaid;"
+                f" the arbiter rules before {utc(event.rule_by)}"
+            )
+            return text, {"disputer": event.disputer, "fee": str(event.fee), "rule_by": event.rule_by}
+        case CallSkipped():
+            return f"call {event.place} of a batch failed: {event.reason}", {
+                "place": event.place,
+                "reason": str(event.reason),
             }
         case JobClosed(payout=paid):
             parts = {
                 "to_provider": paid.to_provider,
                 "to_submitter": paid.to_submitter,
                 "to_matcher": paid.to_matcher,
+                "to_arbiter": paid.to_arbiter,
                 "burned": paid.burned,
             }
             moved = (f"{show(amount)} {name.replace('_', ' ')}" for name, amount in parts.items() if amount)
@@ -234,10 +263,10 @@ def _tell(event: Event, token: Address | None, deployment: Deployment) -> tuple[
             raise Bug(f"{type(event).__name__}: an event nobody knows")
 
 
-def _award(terms: Terms, price: str, bond: str) -> tuple[str, dict[str, str | int]]:
-    spec = str(Cid(Codec.RAW, terms.spec))
+def _award(event: JobAwarded, show: Callable[[int], str]) -> tuple[str, dict[str, str | int]]:
+    terms, spec = event.terms, str(Cid(Codec.RAW, event.spec))
     text = (
-        f"{terms.submitter}'s job went to {terms.provider} for {price}, bond {bond},"
+        f"{terms.submitter}'s job went to {terms.provider} for {show(terms.price)}, bond {show(terms.bond)},"
         f" to be delivered before {utc(terms.deliver_by)}; spec {spec}"
     )
     return text, {
@@ -250,6 +279,9 @@ def _award(terms: Terms, price: str, bond: str) -> tuple[str, dict[str, str | in
         "fee": str(terms.fee),
         "deliver_by": terms.deliver_by,
         "challenge_seconds": terms.challenge_seconds,
+        "arbiter": terms.arbiter,
+        "dispute_fee": str(terms.dispute_fee),
+        "ruling_seconds": terms.ruling_seconds,
         "spec_cid": spec,
     }
 

@@ -4,9 +4,12 @@ The drawing of a job's life is in README.md; `TRANSITIONS` is the same drawing a
 Solidity enum, together.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
-from typing import NewType
+from typing import Any, NewType
+
+from eth_utils.address import to_checksum_address
 
 Address = NewType("Address", str)
 """A checksummed account or contract address, `0x` and 40 hex digits."""
@@ -32,9 +35,9 @@ class JobState(IntEnum):
 
     UNKNOWN = 0  # -> OPEN (post), AWARDED (award), CLOSED (cancel)
     OPEN = 1  # -> AWARDED (award), CLOSED (cancel)
-    AWARDED = 2  # -> DELIVERED (deliver), CLOSED (deliver without a window, reclaim)
-    DELIVERED = 3  # -> CLOSED (approve, settle)
-    DISPUTED = 4  # belongs to jobs with an arbiter, which the escrow does not serve yet
+    AWARDED = 2  # -> DELIVERED (deliver), CLOSED (deliver without a window, deliverAndClose, reclaim)
+    DELIVERED = 3  # -> DISPUTED (dispute), CLOSED (approve, settle, rule)
+    DISPUTED = 4  # -> CLOSED (rule, lapse)
     CLOSED = 5
 
 
@@ -55,8 +58,12 @@ class Action(StrEnum):
     CANCEL = "cancel"
     AWARD = "award"
     DELIVER = "deliver"
+    DELIVER_AND_CLOSE = "deliverAndClose"
     APPROVE = "approve"
     SETTLE = "settle"
+    DISPUTE = "dispute"
+    RULE = "rule"
+    LAPSE = "lapse"
     RECLAIM = "reclaim"
 
 
@@ -67,9 +74,14 @@ TRANSITIONS: dict[tuple[JobState, Action], frozenset[JobState]] = {
     (JobState.OPEN, Action.AWARD): frozenset({JobState.AWARDED}),
     (JobState.OPEN, Action.CANCEL): frozenset({JobState.CLOSED}),
     (JobState.AWARDED, Action.DELIVER): frozenset({JobState.DELIVERED, JobState.CLOSED}),
+    (JobState.AWARDED, Action.DELIVER_AND_CLOSE): frozenset({JobState.CLOSED}),
     (JobState.AWARDED, Action.RECLAIM): frozenset({JobState.CLOSED}),
     (JobState.DELIVERED, Action.APPROVE): frozenset({JobState.CLOSED}),
     (JobState.DELIVERED, Action.SETTLE): frozenset({JobState.CLOSED}),
+    (JobState.DELIVERED, Action.DISPUTE): frozenset({JobState.DISPUTED}),
+    (JobState.DELIVERED, Action.RULE): frozenset({JobState.CLOSED}),
+    (JobState.DISPUTED, Action.RULE): frozenset({JobState.CLOSED}),
+    (JobState.DISPUTED, Action.LAPSE): frozenset({JobState.CLOSED}),
 }
 """Every arrow there is. A pair that is absent is forbidden."""
 
@@ -84,6 +96,7 @@ class Job:
     price_cap: Wei
     bond: Wei
     arbiter: Address = ZERO_ADDRESS
+    dispute_fee: Wei = Wei(0)
     arbiter_data: bytes = ZERO_DIGEST
     matcher: Address = ZERO_ADDRESS
     matcher_fee_bps: int = 0
@@ -109,9 +122,9 @@ class Bid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What an award fixed; field by field the Solidity struct of the same name.
+    """What an award fixed, and what the delivery and a dispute added. Times are zero until they are set.
 
-    The contract keeps only a commitment to it, so whoever acts on the job hands it back.
+    The contract keeps only a commitment to it, so whoever acts on the job hands it back, in the seven words of `packed`.
     """
 
     submitter: Address
@@ -122,26 +135,83 @@ class Terms:
     bond: Wei
     fee: Wei
     arbiter: Address
-    arbiter_data: bytes
+    dispute_fee: Wei
     deliver_by: Timestamp
     challenge_seconds: int
     ruling_seconds: int
-    window_end: Timestamp
-    spec: bytes
-    result: bytes
+    window_end: Timestamp = Timestamp(0)
+    result: bytes = ZERO_DIGEST
+    rule_by: Timestamp = Timestamp(0)
+    by_arbiter: bool = False
+    """Whether it was the arbiter that opened the case."""
+
+    @property
+    def deadline(self) -> Timestamp:
+        """What ends the job's present state: `rule_by`, `window_end` or `deliver_by`."""
+        return self.rule_by or self.window_end or self.deliver_by
 
     def delivered(self, result: bytes, window_end: Timestamp) -> "Terms":
         """The terms as they stand after the delivery of `result`."""
         return replace(self, result=result, window_end=window_end)
 
+    def disputed(self, disputer: Address, rule_by: Timestamp) -> "Terms":
+        """The terms as they stand after `disputer` opened a case."""
+        return replace(self, rule_by=rule_by, by_arbiter=disputer == self.arbiter)
+
+    @property
+    def prepaid(self) -> Wei:
+        """What the submitter prepaid for the case that is open."""
+        return self.dispute_fee if self.rule_by and not self.by_arbiter else Wei(0)
+
+    @classmethod
+    def unpacked(cls, words: Sequence[Any]) -> "Terms":
+        """The terms that an award fixed, of the words that its event carries."""
+        stakes = [(_checksum(word[:20]), Wei(int.from_bytes(word[20:]))) for word in words[:4]]
+        (submitter, price), (provider, bond), (matcher, fee), (arbiter, dispute_fee) = stakes
+        times = words[5]
+        return cls(
+            submitter=submitter,
+            provider=provider,
+            token=Address(to_checksum_address(words[4])),
+            matcher=matcher,
+            price=price,
+            bond=bond,
+            fee=fee,
+            arbiter=arbiter,
+            dispute_fee=dispute_fee,
+            deliver_by=Timestamp(int.from_bytes(times[:5])),
+            challenge_seconds=int.from_bytes(times[5:8]),
+            ruling_seconds=int.from_bytes(times[8:11]),
+        )
+
+    def packed(self) -> tuple[bytes, bytes, bytes, bytes, Address, bytes, bytes]:
+        """The Solidity struct of the same name: accounts with amounts, the token, the times, the result."""
+        stakes = (
+            (self.submitter, self.price),
+            (self.provider, self.bond),
+            (self.matcher, self.fee),
+            (self.arbiter, self.dispute_fee),
+        )
+        submitter, provider, matcher, arbiter = (
+            bytes.fromhex(account[2:]) + amount.to_bytes(12) for account, amount in stakes
+        )
+        times = (
+            self.deadline.to_bytes(5)
+            + self.challenge_seconds.to_bytes(3)
+            + self.ruling_seconds.to_bytes(3)
+            + self.by_arbiter.to_bytes(1)
+        )
+        return submitter, provider, matcher, arbiter, self.token, times.ljust(32, b"\0"), self.result
+
 
 @dataclass(frozen=True, slots=True)
 class Payout:
-    """Where a closing job's price and bond go. The four parts add up to price + bond."""
+    """Where a closing job's price, bond and prepaid fee go. The parts add up to them."""
 
     to_submitter: Wei = Wei(0)
     to_provider: Wei = Wei(0)
     to_matcher: Wei = Wei(0)
+    to_arbiter: Wei = Wei(0)
     burned: Wei = Wei(0)
 
 
@@ -174,25 +244,57 @@ def award_terms(job: Job, bid: Bid, now: Timestamp, sender: Address) -> Terms:
         bond=job.bond,
         fee=fee(job, bid.price) if by_matcher else Wei(0),
         arbiter=job.arbiter,
-        arbiter_data=job.arbiter_data,
+        dispute_fee=job.dispute_fee,
         deliver_by=Timestamp(now + job.deliver_seconds),
         challenge_seconds=job.challenge_seconds,
         ruling_seconds=job.ruling_seconds,
-        window_end=Timestamp(0),
-        spec=job.spec,
-        result=ZERO_DIGEST,
     )
 
 
-def payout(terms: Terms, outcome: Outcome) -> Payout:
-    """Who gets what of the price and the bond when a job with `terms` closes as `outcome`. What comes in goes out."""
-    match outcome:
-        case Outcome.PAID:
-            return Payout(to_provider=Wei(terms.price - terms.fee + terms.bond), to_matcher=terms.fee)
-        case Outcome.REFUNDED:
-            return Payout(to_submitter=terms.price, burned=terms.bond)
-        case _:
-            raise ValueError(f"an awarded job does not close as {outcome.name}")
+def ruled(terms: Terms, share_bps: int) -> Payout:
+    """What a ruling pays that gives the provider `share_bps` (1/10,000) of price and bond; Settlement.sol's `split`. What comes in goes out.
+
+    The case's cost goes to the arbiter, out of what was prepaid and out of the bond, in the losers' shares; the rest of the slashed
+    bond is burned. Rounds against provider, matcher and arbiter.
+    """
+    return _split(terms, share_bps, Wei(terms.dispute_fee), terms.prepaid)
+
+
+def paid(terms: Terms) -> Payout:
+    """What a delivery pays that nobody disputed."""
+    return _split(terms, BASIS_POINTS, Wei(0), Wei(0))
+
+
+def refunded(terms: Terms) -> Payout:
+    """Where the money goes when the provider did not deliver."""
+    return _split(terms, 0, Wei(0), Wei(0))
+
+
+def lapsed(terms: Terms) -> Payout:
+    """What is paid when the arbiter was silent: half the price if the submitter had disputed, the whole if the arbiter had opened the case.
+    The bond goes home, what was prepaid is burned."""
+    share = BASIS_POINTS if terms.by_arbiter else BASIS_POINTS // 2
+    split = _split(replace(terms, bond=Wei(0)), share, Wei(0), Wei(0))
+    return replace(split, to_provider=Wei(split.to_provider + terms.bond), burned=terms.prepaid)
+
+
+def _checksum(account: bytes) -> Address:
+    return Address(to_checksum_address(account))
+
+
+def _split(terms: Terms, share_bps: int, cost: Wei, prepaid: Wei) -> Payout:
+    def part(amount: int, bps: int) -> int:
+        return amount * bps // BASIS_POINTS
+
+    gross, kept, fee = (part(amount, share_bps) for amount in (terms.price, terms.bond, terms.fee))
+    lost_fee, lost_bond = part(prepaid, share_bps), part(cost, BASIS_POINTS - share_bps)
+    return Payout(
+        to_submitter=Wei(terms.price - gross + prepaid - lost_fee),
+        to_provider=Wei(gross - fee + kept),
+        to_matcher=Wei(fee),
+        to_arbiter=Wei(lost_fee + lost_bond),
+        burned=Wei(terms.bond - kept - lost_bond),
+    )
 
 
 def may(action: Action, state: JobState, now: Timestamp, job: Job, terms: Terms | None = None) -> bool:
@@ -205,11 +307,17 @@ def may(action: Action, state: JobState, now: Timestamp, job: Job, terms: Terms 
     match action:
         case Action.POST | Action.AWARD:
             return now < job.award_by
-        case Action.DELIVER:
+        case Action.DELIVER | Action.DELIVER_AND_CLOSE:
             return terms is not None and now < terms.deliver_by
         case Action.RECLAIM:
             return terms is not None and now >= terms.deliver_by
         case Action.SETTLE:
             return terms is not None and now >= terms.window_end
+        case Action.DISPUTE:
+            return terms is not None and terms.arbiter != ZERO_ADDRESS and now < terms.window_end
+        case Action.RULE:
+            return terms is not None and now < terms.deadline
+        case Action.LAPSE:
+            return terms is not None and now >= terms.rule_by
         case Action.CANCEL | Action.APPROVE:
             return True

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from eth_account.signers.local import LocalAccount
 
 from deai import errors
-from deai.chain import Block, Event, Receipt
+from deai.chain import Block, Event, Item, Receipt
 from deai.deployment import Deployment, Token
 from deai.escrow import UNKNOWN, Call, Escrow
 from deai.job import ZERO_ADDRESS, Address, Bid, Job, JobId, JobState, Outcome, Terms, Timestamp, Wei
@@ -49,10 +49,9 @@ class MemoryChain:
         self._frozen = now
         self._ahead = 0
         self._forks = 0
-        self._gas: dict[Address, Wei] = {}
         self._failures: list[tuple[errors.DeaiError, bool]] = []
         self._mined: list[_Mined] = []
-        escrow = Escrow(self._deployment.domain)
+        escrow = Escrow(self._deployment.domain, GAS_BALANCE)
         for token in self._deployment.tokens:
             escrow.mint(token.address, ZERO_ADDRESS, 0)
         self._mine(escrow, [])
@@ -109,7 +108,7 @@ class MemoryChain:
     def set_gas(self, account: Address, amount: Wei) -> None:
         """Sets what `account` holds of the native coin."""
         with self._lock:
-            self._gas[account] = amount
+            self._mined[-1].after.held.setdefault(ZERO_ADDRESS, {})[account] = amount
 
     def fail_next(self, error: errors.DeaiError, *, applied: bool = False) -> None:
         """The next call raises `error`: before it did anything, or, with `applied`, after it was mined."""
@@ -155,21 +154,28 @@ class MemoryChain:
 
     def token_balance(self, token: Address, account: Address) -> Wei:
         with self._call():
-            held = self._mined[-1].after.held
-            if token not in held:
+            escrow = self._mined[-1].after
+            if token != ZERO_ADDRESS and token not in escrow.held:
                 raise errors.NoToken(token)
-            return Wei(held[token].get(account, 0))
+            return Wei(escrow.holding(token, account))
 
     def gas_balance(self, account: Address) -> Wei:
         with self._call():
-            return self._gas.get(account, GAS_BALANCE)
+            return Wei(self._mined[-1].after.holding(ZERO_ADDRESS, account))
 
     def burned(self, token: Address) -> Wei:
         with self._call():
             return Wei(self._mined[-1].after.burned.get(token, 0))
 
+    def epoch(self, token: Address, account: Address) -> int:
+        with self._call():
+            return self._mined[-1].after.epochs.get((token, account), 0)
+
     def deposit(self, signer: LocalAccount, token: Address, amount: Wei) -> Receipt:
-        return self._send(signer, lambda escrow, call: escrow.deposit(call, token, call.sender, amount))
+        value = amount if token == ZERO_ADDRESS else 0
+        return self._send(
+            signer, lambda escrow, call: escrow.deposit(call, token, call.sender, amount), value
+        )
 
     def withdraw(self, signer: LocalAccount, token: Address, to: Address, amount: Wei) -> Receipt:
         return self._send(signer, lambda escrow, call: escrow.withdraw(call, token, to, amount))
@@ -190,6 +196,9 @@ class MemoryChain:
     def cancel(self, signer: LocalAccount, job: Job) -> Receipt:
         return self._send(signer, lambda escrow, call: escrow.cancel(call, job))
 
+    def cancel_all(self, signer: LocalAccount, token: Address) -> Receipt:
+        return self._send(signer, lambda escrow, call: escrow.cancel_all(call, token))
+
     def award(
         self, signer: LocalAccount, job: Job, job_signature: bytes, bid: Bid, bid_signature: bytes
     ) -> Receipt:
@@ -201,14 +210,35 @@ class MemoryChain:
     def deliver(self, signer: LocalAccount, job: JobId, terms: Terms, result: bytes) -> Receipt:
         return self._send(signer, lambda escrow, call: escrow.deliver(call, job, terms, result))
 
+    def deliver_and_close(
+        self, signer: LocalAccount, job: JobId, terms: Terms, result: bytes, approval: bytes
+    ) -> Receipt:
+        return self._send(
+            signer, lambda escrow, call: escrow.deliver_and_close(call, job, terms, result, approval)
+        )
+
     def approve(self, signer: LocalAccount, job: JobId, terms: Terms) -> Receipt:
         return self._send(signer, lambda escrow, call: escrow.approve(call, job, terms))
 
     def settle(self, signer: LocalAccount, job: JobId, terms: Terms) -> Receipt:
         return self._send(signer, lambda escrow, call: escrow.settle(call, job, terms))
 
+    def dispute(self, signer: LocalAccount, job: JobId, terms: Terms) -> Receipt:
+        return self._send(signer, lambda escrow, call: escrow.dispute(call, job, terms))
+
+    def rule(self, signer: LocalAccount, job: JobId, terms: Terms, share_bps: int) -> Receipt:
+        return self._send(signer, lambda escrow, call: escrow.rule(call, job, terms, share_bps))
+
+    def lapse(self, signer: LocalAccount, job: JobId, terms: Terms) -> Receipt:
+        return self._send(signer, lambda escrow, call: escrow.lapse(call, job, terms))
+
     def reclaim(self, signer: LocalAccount, job: JobId, terms: Terms) -> Receipt:
         return self._send(signer, lambda escrow, call: escrow.reclaim(call, job, terms))
+
+    # Many at once.
+
+    def batch(self, signer: LocalAccount, calls: Sequence[Item], *, all_or_nothing: bool = False) -> Receipt:
+        return self._send(signer, lambda escrow, call: escrow.batch(call, calls, all_or_nothing))
 
     @contextmanager
     def _call(self) -> Iterator[None]:
@@ -222,13 +252,13 @@ class MemoryChain:
                 yield
             raise error
 
-    def _send(self, signer: LocalAccount, verb: _Verb) -> Receipt:
+    def _send(self, signer: LocalAccount, verb: _Verb, value: int = 0) -> Receipt:
         sender = Address(signer.address)
         with self._call():
-            if not self._gas.get(sender, GAS_BALANCE):
+            if not self._mined[-1].after.holding(ZERO_ADDRESS, sender):
                 raise errors.BadField("gas", 0, f"{sender} has no native coin to pay for a transaction")
             escrow = copy(self._mined[-1].after)
-            mined = self._mine(escrow, verb(escrow, Call(sender, self.now)))
+            mined = self._mine(escrow, verb(escrow, Call(sender, self.now, value)))
             tx = _hash("tx", mined.block.hash)
             return Receipt(tx=tx, block=mined.block.number, gas_used=_GAS_USED, events=mined.events)
 

@@ -80,12 +80,13 @@ class Transactions:
     def __init__(self, node: Node, chain_id: int, journal: Journal, pace: Pace) -> None:
         self._node, self._chain_id, self._journal, self._pace = node, chain_id, journal, pace
 
-    def send(self, signer: LocalAccount, to: Address, data: str) -> dict[str, Any]:
-        """The receipt of the call, as the node gives it. What would revert is refused by the estimate, before anything is sent.
+    def send(self, signer: LocalAccount, to: Address, data: str, value: int = 0) -> dict[str, Any]:
+        """The receipt of the call, as the node gives it; `value` of the native coin is sent along. What would revert is refused by the
+        estimate, before anything is sent.
 
         Raises what the contract says, BadField for a key that cannot pay gas, ChainUnavailable, JournalUnavailable.
         """
-        call = Call(chain=self._chain, sender=Address(signer.address), to=to, data=data)
+        call = Call(chain=self._chain, sender=Address(signer.address), to=to, data=data, value=value)
         for _ in range(_TRIES):
             adopted = self._adopt(call)
             entry = adopted or self._submit(signer, call)
@@ -345,7 +346,7 @@ class Transactions:
 
 
 def _request(call: Call) -> dict[str, str]:
-    return {"from": call.sender, "to": call.to, "data": call.data}
+    return {"from": call.sender, "to": call.to, "data": call.data, "value": hex(call.value)}
 
 
 def _fees(answers: tuple[Any, Any]) -> tuple[int, int]:

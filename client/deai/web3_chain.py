@@ -1,5 +1,6 @@
 """The chain by a node's JSON-RPC: the only file that imports web3."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
@@ -7,7 +8,7 @@ from web3.providers.rpc import HTTPProvider
 
 from deai import errors
 from deai.artifacts import artifact
-from deai.chain import Block, Event, Receipt
+from deai.chain import Block, Event, Item, Receipt
 from deai.codec import Codec
 from deai.deployment import Deployment
 from deai.job import ZERO_ADDRESS, Address, Bid, Job, JobId, JobState, Outcome, Terms, Timestamp, Wei
@@ -95,6 +96,8 @@ class Web3Chain:
         return Wei(self._view("balanceOf", token, account)[0])
 
     def token_balance(self, token: Address, account: Address) -> Wei:
+        if token == ZERO_ADDRESS:
+            return self.gas_balance(account)
         return Wei(self._token_view(token, "balanceOf", account))
 
     def gas_balance(self, account: Address) -> Wei:
@@ -103,11 +106,16 @@ class Web3Chain:
     def burned(self, token: Address) -> Wei:
         return Wei(self._view("burned", token)[0])
 
+    def epoch(self, token: Address, account: Address) -> int:
+        return int(self._view("epochOf", token, account)[0])
+
     def deposit(self, signer: LocalAccount, token: Address, amount: Wei) -> Receipt:
         sender = Address(signer.address)
+        if token == ZERO_ADDRESS:
+            return self._act(signer, "deposit", token, sender, amount, value=amount)
         # Twice: the first may have been adopted from a deposit that was cut short, and used up since.
         for _ in range(2):
-            if token == ZERO_ADDRESS or self._token_view(token, "allowance", sender, self.contract) >= amount:
+            if self._token_view(token, "allowance", sender, self.contract) >= amount:
                 break
             there = self.token_balance(token, sender)
             if there < amount:
@@ -134,6 +142,9 @@ class Web3Chain:
     def cancel(self, signer: LocalAccount, job: Job) -> Receipt:
         return self._act(signer, "cancel", job)
 
+    def cancel_all(self, signer: LocalAccount, token: Address) -> Receipt:
+        return self._act(signer, "cancelAll", token)
+
     def award(
         self, signer: LocalAccount, job: Job, job_signature: bytes, bid: Bid, bid_signature: bytes
     ) -> Receipt:
@@ -141,6 +152,11 @@ class Web3Chain:
 
     def deliver(self, signer: LocalAccount, job: JobId, terms: Terms, result: bytes) -> Receipt:
         return self._act(signer, "deliver", job, terms, result)
+
+    def deliver_and_close(
+        self, signer: LocalAccount, job: JobId, terms: Terms, result: bytes, approval: bytes
+    ) -> Receipt:
+        return self._act(signer, "deliverAndClose", job, terms, result, approval)
 
     def approve(self, signer: LocalAccount, job: JobId, terms: Terms) -> Receipt:
         return self._act(signer, "approve", job, terms)
@@ -151,10 +167,25 @@ class Web3Chain:
     def reclaim(self, signer: LocalAccount, job: JobId, terms: Terms) -> Receipt:
         return self._act(signer, "reclaim", job, terms)
 
+    def dispute(self, signer: LocalAccount, job: JobId, terms: Terms) -> Receipt:
+        return self._act(signer, "dispute", job, terms)
+
+    def rule(self, signer: LocalAccount, job: JobId, terms: Terms, share_bps: int) -> Receipt:
+        return self._act(signer, "rule", job, terms, share_bps)
+
+    def lapse(self, signer: LocalAccount, job: JobId, terms: Terms) -> Receipt:
+        return self._act(signer, "lapse", job, terms)
+
+    # Many at once.
+
+    def batch(self, signer: LocalAccount, calls: Sequence[Item], *, all_or_nothing: bool = False) -> Receipt:
+        encoded = [bytes.fromhex(self._codec.call(item.verb, *item.values)[2:]) for item in calls]
+        return self._act(signer, "batch", encoded, all_or_nothing)
+
     # Transactions.
 
-    def _act(self, signer: LocalAccount, verb: str, *values: object) -> Receipt:
-        mined = self._send(signer, self.contract, self._codec.call(verb, *values))
+    def _act(self, signer: LocalAccount, verb: str, *values: object, value: int = 0) -> Receipt:
+        mined = self._send(signer, self.contract, self._codec.call(verb, *values), value)
         ours = [log for log in mined["logs"] if log["address"].lower() == self.contract.lower()]
         return Receipt(
             tx=mined["transactionHash"],
@@ -163,10 +194,10 @@ class Web3Chain:
             events=tuple(self._codec.event(log) for log in ours),
         )
 
-    def _send(self, signer: LocalAccount, to: Address, data: str) -> dict[str, Any]:
+    def _send(self, signer: LocalAccount, to: Address, data: str, value: int = 0) -> dict[str, Any]:
         if self._transactions is None:
             raise errors.BadField("journal", None, "is needed where transactions are sent")
-        return self._transactions.send(signer, to, data)
+        return self._transactions.send(signer, to, data, value)
 
     # Questions.
 
