@@ -24,7 +24,7 @@ UPLOAD_BYTES = 4 << 20
 """About how much content a client of ours sends in one request. A market takes twice as much."""
 
 _PORTS = {"http": 80, "https": 443}
-_AUTHORIZATION = re.compile(r"deai (0x[0-9a-fA-F]{40}):([0-9]{1,12}):0x([0-9a-fA-F]{130})")
+_AUTHORIZATION = re.compile(r"deai (0x[0-9a-fA-F]{40}):([0-9]{1,12}):0x((?:[0-9a-fA-F]{2}){64,65})")
 
 
 def _address(value: object) -> str:
@@ -206,6 +206,8 @@ class JobView(Json):
     since: int | None = None
     """When it was heard of first, in seconds since 1970: here, or on chain where it was not ordered here."""
     result_cid: str | None = None
+    rule_by: int | None = None
+    """Until when its arbiter may rule, in chain seconds; of a job that was disputed."""
     history: tuple["HistoryLine", ...] = ()
 
 
