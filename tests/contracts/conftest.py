@@ -16,8 +16,9 @@ sys.path[:0] = [str(CHECKOUT / "scripts"), str(Path(__file__).parent)]
 from world import World  # noqa: E402
 
 import brownie_project  # noqa: E402
+from deai.anvil import anvil_binary  # noqa: E402
 from deai.errors import ChainUnavailable  # noqa: E402
-from deai.localnet import Program, anvil_binary, free_port  # noqa: E402
+from deai.program import Program, free_port  # noqa: E402
 
 HARDFORK = "cancun"
 LOCAL_CHAIN_ID = 31337

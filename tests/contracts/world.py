@@ -14,8 +14,8 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from deai import signing
+from deai.anvil import local_account
 from deai.job import ZERO_ADDRESS, Address, Bid, Job, JobId, JobState, Outcome, Terms, Timestamp, Wei
-from deai.localnet import local_account
 from deai.signing import Domain
 
 ONE = 10**18
@@ -77,8 +77,8 @@ class World:
         known = [item for abi in abis for item in abi if item["type"] == "error"]
         self._errors = {keccak(text=abi_to_signature(item))[:4]: item for item in known}
         self.people: dict[Address, LocalAccount] = {}
-        self.submitter, self.provider, self.matcher, self.stranger, self.rival = (
-            self._person(index) for index in range(1, 6)
+        self.submitter, self.provider, self.matcher, self.stranger, self.rival, self.arbiter = (
+            self._person(index) for index in range(1, 7)
         )
         self.deployer = self._person(0)
         self.market = self.create("JobMarket")
@@ -131,13 +131,25 @@ class World:
             address=to_checksum_address(receipt["contractAddress"]), abi=build["abi"]
         )
 
-    def send(self, sender: Address, verb: str, *args: Any, at: int | None = None, to: Any = None) -> Sent:
-        """Calls `verb` of the escrow (or of the contract `to`) in a block of the time `at`. Raises Reverted."""
+    def send(
+        self,
+        sender: Address,
+        verb: str,
+        *args: Any,
+        at: int | None = None,
+        to: Any = None,
+        value: int = 0,
+        gas: int = _GAS,
+    ) -> Sent:
+        """Calls `verb` of the escrow (or of the contract `to`) in a block of the time `at`, with `value` of the native coin and at most
+        `gas`. Raises Reverted."""
         contract = to or self.market
         data = contract.encode_abi(verb, args=[plain(arg) for arg in args])
         if at is not None:
             self.rpc("evm_setNextBlockTimestamp", at)
-        receipt = self._mine({"from": sender, "to": contract.address, "data": data, "gas": hex(_GAS)})
+        receipt = self._mine(
+            {"from": sender, "to": contract.address, "data": data, "gas": hex(gas), "value": hex(value)}
+        )
         if int(receipt["status"], 16) == 0:
             trace = self.rpc("debug_traceTransaction", receipt["transactionHash"], {"tracer": "callTracer"})
             raise self._refusal(trace.get("output", "0x"))
@@ -223,19 +235,30 @@ class World:
     # Money.
 
     def fund(self, account: Address, amount: int, token: Any = None) -> None:
-        """Mints tokens and deposits them."""
+        """Mints tokens and deposits them; with NOBODY as token, deposits native coins."""
+        if token == NOBODY:
+            self.send(account, "deposit", NOBODY, account, amount, value=amount)
+            return
         token = token or self.dai
         self.send(account, "mint", account, amount, to=token)
         self.send(account, "approve", self.market.address, amount, to=token)
         self.send(account, "deposit", token.address, account, amount)
 
     def balance(self, account: Address, token: Any = None) -> int:
-        """What the account holds in the escrow."""
-        return int(self.view("balanceOf", (token or self.dai).address, account))
+        """What the account holds in the escrow, of the native coin with NOBODY as token."""
+        return int(
+            self.view("balanceOf", NOBODY if token == NOBODY else (token or self.dai).address, account)
+        )
 
     def held(self, token: Any = None) -> int:
-        """What the escrow itself holds of the token."""
+        """What the escrow itself holds of the token, of the native coin with NOBODY as token."""
+        if token == NOBODY:
+            return int(self.web3.eth.get_balance(self.market.address))
         return int((token or self.dai).functions.balanceOf(self.market.address).call())
+
+    def burned(self, token: Address | None = None) -> int:
+        """What the escrow burned of the token so far."""
+        return int(self.view("burned", token or self.token))
 
     # Jobs.
 
@@ -258,6 +281,11 @@ class World:
             salt=self.salt.to_bytes(32, "big"),
         )
         return replace(plain, **changes)
+
+    def judged(self, **changes: Any) -> Job:
+        """A well-formed job with an arbiter: a case costs 2, and is ruled within 400 seconds."""
+        plain = {"arbiter": self.arbiter, "dispute_fee": Wei(2 * ONE), "ruling_seconds": 400}
+        return self.job(**{**plain, **changes})
 
     def bid(self, job: Job, **changes: Any) -> Bid:
         """The provider's bid for the job, one minute long."""
@@ -282,18 +310,33 @@ class World:
     def award(self, job: Job, bid: Bid, by: Address | None = None, at: int | None = None) -> Terms:
         """Awards with both signatures, by a stranger unless told otherwise; the terms as the event has them."""
         sent = self.send(by or self.stranger, "award", job, self.signed(job), bid, self.signed(bid), at=at)
-        return terms_of(sent.only("JobAwarded")["terms"])
+        return terms_of(sent)
 
-    def awarded(self, **changes: Any) -> tuple[Job, Terms]:
-        """A job in AWARDED."""
-        job = self.job(**changes)
+    def deliver(self, job: Job, terms: Terms, at: int | None = None) -> Terms:
+        """Delivers RESULT as the provider; the terms from there on."""
+        sent = self.send(terms.provider, "deliver", self.key(job), terms, RESULT, at=at)
+        return terms.delivered(RESULT, sent.only("JobDelivered")["windowEnd"])
+
+    def dispute(self, job: Job, terms: Terms, by: Address | None = None, at: int | None = None) -> Terms:
+        """Opens a case, as the submitter unless told otherwise; the terms from there on."""
+        disputer = by or terms.submitter
+        sent = self.send(disputer, "dispute", self.key(job), terms, at=at)
+        return terms.disputed(disputer, sent.only("JobDisputed")["ruleBy"])
+
+    def awarded(self, job: Job | None = None, **changes: Any) -> tuple[Job, Terms]:
+        """A job in AWARDED, by its matcher."""
+        job = job or self.job(**changes)
         return job, self.award(job, self.bid(job), by=self.matcher)
 
-    def delivered(self, **changes: Any) -> tuple[Job, Terms]:
+    def delivered(self, job: Job | None = None, **changes: Any) -> tuple[Job, Terms]:
         """A job in DELIVERED."""
-        job, terms = self.awarded(**changes)
-        sent = self.send(self.provider, "deliver", self.key(job), terms, RESULT)
-        return job, terms.delivered(RESULT, sent.only("JobDelivered")["windowEnd"])
+        job, terms = self.awarded(job, **changes)
+        return job, self.deliver(job, terms)
+
+    def disputed(self, by: Address | None = None, **changes: Any) -> tuple[Job, Terms]:
+        """A job with an arbiter in DISPUTED, by the submitter unless told otherwise."""
+        job, terms = self.delivered(self.judged(**changes))
+        return job, self.dispute(job, terms, by)
 
     def state(self, job: Job) -> JobState:
         return self.ending(job)[0]
@@ -304,17 +347,40 @@ class World:
         return JobState(state), Outcome(outcome)
 
 
-def terms_of(values: tuple[Any, ...]) -> Terms:
-    """Terms from the tuple that an event carries."""
-    named = dict(zip((field.name for field in fields(Terms)), values, strict=True))
-    for name in ("submitter", "provider", "token", "matcher", "arbiter"):
-        named[name] = to_checksum_address(named[name])
-    return Terms(**named)
+def terms_of(sent: Sent) -> Terms:
+    """The terms that an award emitted."""
+    return unpacked(sent.only("JobAwarded")["terms"])
+
+
+def unpacked(words: tuple[Any, ...]) -> Terms:
+    """Terms from the seven words that an award's event carries."""
+    submitter, provider, matcher, arbiter = (
+        (Address(to_checksum_address(word[:20])), Wei(int.from_bytes(word[20:]))) for word in words[:4]
+    )
+    token, times, result = words[4:]
+    return Terms(
+        submitter=submitter[0],
+        provider=provider[0],
+        token=Address(to_checksum_address(token)),
+        matcher=matcher[0],
+        price=submitter[1],
+        bond=provider[1],
+        fee=matcher[1],
+        arbiter=arbiter[0],
+        dispute_fee=arbiter[1],
+        deliver_by=Timestamp(int.from_bytes(times[:5])),
+        challenge_seconds=int.from_bytes(times[5:8]),
+        ruling_seconds=int.from_bytes(times[8:11]),
+        by_arbiter=times[11] != 0,
+        result=result,
+    )
 
 
 def plain(value: Any) -> Any:
     """Orders and terms as the tuples that the ABI knows; ids as bytes."""
-    if isinstance(value, Job | Bid | Terms):
+    if isinstance(value, Terms):
+        return value.packed()
+    if isinstance(value, Job | Bid):
         return tuple(plain(getattr(value, field.name)) for field in fields(value))
     if isinstance(value, str) and value.startswith("0x") and len(value) == 66:
         return bytes.fromhex(value[2:])
