@@ -8,7 +8,7 @@ from typing import Any
 from eth_account.signers.local import LocalAccount
 
 from deai import signing
-from deai.chain import Chain, JobAwarded, JobDelivered, Receipt
+from deai.chain import Chain, JobAwarded, JobDelivered, JobDisputed, Receipt
 from deai.deployment import Deployment
 from deai.job import (
     Action,
@@ -23,21 +23,28 @@ from deai.job import (
 )
 from deai.localnet import local_account
 
-PRICE, BOND = Wei(300), Wei(70)
+PRICE, BOND, DISPUTE_FEE = Wei(300), Wei(70), Wei(21)
+SHARE = 2_500
+"""What a ruling of a life gives the provider, in 1/10,000."""
 RESULT = b"\x0b" * 32
-AWARD_SECONDS, DELIVER_SECONDS, CHALLENGE_SECONDS, BID_SECONDS = 1_000, 500, 200, 100
+AWARD_SECONDS, DELIVER_SECONDS, CHALLENGE_SECONDS, RULING_SECONDS, BID_SECONDS = 1_000, 500, 200, 400, 100
 
 PATHS: dict[JobState, tuple[tuple[Action, ...], ...]] = {
     JobState.UNKNOWN: ((),),
     JobState.OPEN: ((Action.POST,),),
     JobState.AWARDED: ((Action.AWARD,), (Action.POST, Action.AWARD)),
     JobState.DELIVERED: ((Action.AWARD, Action.DELIVER),),
+    JobState.DISPUTED: ((Action.AWARD, Action.DELIVER, Action.DISPUTE),),
     JobState.CLOSED: (
         (Action.CANCEL,),
         (Action.POST, Action.CANCEL),
         (Action.AWARD, Action.DELIVER, Action.APPROVE),
         (Action.AWARD, Action.DELIVER, Action.SETTLE),
+        (Action.AWARD, Action.DELIVER_AND_CLOSE),
         (Action.AWARD, Action.RECLAIM),
+        (Action.AWARD, Action.DELIVER, Action.RULE),
+        (Action.AWARD, Action.DELIVER, Action.DISPUTE, Action.RULE),
+        (Action.AWARD, Action.DELIVER, Action.DISPUTE, Action.LAPSE),
     ),
 }
 """The ways into each state that can be reached."""
@@ -53,17 +60,18 @@ class Cast:
     provider: LocalAccount
     matcher: LocalAccount
     stranger: LocalAccount
+    arbiter: LocalAccount
 
     def all(self) -> tuple[LocalAccount, ...]:
         """Everybody."""
-        return (self.submitter, self.provider, self.matcher, self.stranger)
+        return (self.submitter, self.provider, self.matcher, self.stranger, self.arbiter)
 
 
-CAST = Cast(*(local_account(index) for index in range(1, 5)))
+CAST = Cast(*(local_account(index) for index in range(1, 6)))
 
 
 def job_of_cast(deployment: Deployment, now: int, **changes: Any) -> Job:
-    """A job that is open from `now` on, with a flat price, a bond, a matcher without a fee and a challenge window."""
+    """A job that is open from `now` on, with a flat price, a bond, a matcher without a fee, a challenge window and, with one, an arbiter."""
     fields: dict[str, Any] = {
         "submitter": Address(CAST.submitter.address),
         "token": deployment.token("DAI").address,
@@ -78,6 +86,13 @@ def job_of_cast(deployment: Deployment, now: int, **changes: Any) -> Job:
         "spec": b"\x05" * 32,
         "salt": next(_salts).to_bytes(32),
     }
+    if changes.get("challenge_seconds") != 0:
+        fields |= {
+            "arbiter": Address(CAST.arbiter.address),
+            "dispute_fee": DISPUTE_FEE,
+            "arbiter_data": b"\x06" * 32,
+            "ruling_seconds": RULING_SECONDS,
+        }
     return Job(**(fields | changes))
 
 
@@ -127,6 +142,8 @@ class Life:
                 return Timestamp(max(self.time + 1, self.terms.deliver_by))
             case Action.SETTLE:
                 return Timestamp(max(self.time + 1, self.terms.window_end))
+            case Action.LAPSE:
+                return Timestamp(max(self.time + 1, self.terms.rule_by))
             case _:
                 return Timestamp(self.time + 1)
 
@@ -140,6 +157,8 @@ class Life:
                 self._terms = event.terms
             if isinstance(event, JobDelivered):
                 self._terms = self.terms.delivered(event.result, event.window_end)
+            if isinstance(event, JobDisputed):
+                self._terms = self.terms.disputed(event.disputer, event.rule_by)
         return receipt
 
     def _send(self, action: Action, signer: LocalAccount | None) -> Receipt:
@@ -158,5 +177,19 @@ class Life:
                 return self.chain.approve(signer or CAST.submitter, self.id, self.terms)
             case Action.SETTLE:
                 return self.chain.settle(signer or CAST.stranger, self.id, self.terms)
+            case Action.DELIVER_AND_CLOSE:
+                provider = Address(CAST.provider.address)
+                approval = signing.sign_approval(
+                    CAST.submitter, self.id, provider, RESULT, self.deployment.domain
+                )
+                return self.chain.deliver_and_close(
+                    signer or CAST.provider, self.id, self.terms, RESULT, approval
+                )
+            case Action.DISPUTE:
+                return self.chain.dispute(signer or CAST.submitter, self.id, self.terms)
+            case Action.RULE:
+                return self.chain.rule(signer or CAST.arbiter, self.id, self.terms, SHARE)
+            case Action.LAPSE:
+                return self.chain.lapse(signer or CAST.stranger, self.id, self.terms)
             case Action.RECLAIM:
                 return self.chain.reclaim(signer or CAST.stranger, self.id, self.terms)

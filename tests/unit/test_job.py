@@ -1,6 +1,6 @@
 """A job's times and money, as pure values."""
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import pytest
 from hypothesis import given
@@ -16,19 +16,21 @@ from deai.job import (
     Job,
     JobId,
     JobState,
-    Outcome,
     Payout,
     Terms,
     Timestamp,
     Wei,
     award_terms,
     fee,
+    lapsed,
     may,
-    payout,
+    paid,
     ramp,
+    refunded,
+    ruled,
 )
 
-SUBMITTER, PROVIDER, MATCHER = (Address("0x" + digit * 40) for digit in "123")
+SUBMITTER, PROVIDER, MATCHER, ARBITER = (Address("0x" + digit * 40) for digit in "1236")
 JOB = Job(
     submitter=SUBMITTER,
     token=Address("0x" + "4" * 40),
@@ -47,6 +49,8 @@ JOB = Job(
 BID = Bid(job=JobId("0x" + "5" * 64), provider=PROVIDER, price=Wei(150), expires_at=Timestamp(1_600))
 AWARDED_AT = Timestamp(1_500)
 TERMS = award_terms(JOB, BID, AWARDED_AT, PROVIDER)
+DELIVERED = replace(TERMS, arbiter=ARBITER, dispute_fee=Wei(20)).delivered(b"\x09" * 32, Timestamp(1_900))
+DISPUTED = DELIVERED.disputed(SUBMITTER, Timestamp(3_000))
 AMOUNTS = st.integers(0, 2**96 - 1).map(Wei)
 
 
@@ -96,29 +100,55 @@ def test_durations_run_from_the_award() -> None:
     assert (TERMS.window_end, TERMS.result) == (0, ZERO_DIGEST)
 
 
-@given(AMOUNTS, AMOUNTS, st.integers(0, 10_000), st.sampled_from([Outcome.PAID, Outcome.REFUNDED]))
-def test_what_comes_in_goes_out(price: Wei, bond: Wei, bps: int, outcome: Outcome) -> None:
-    job = replace(JOB, bond=bond, matcher_fee_bps=bps)
-    terms = award_terms(job, replace(BID, price=price), AWARDED_AT, MATCHER)
+BPS = st.integers(0, 10_000)
 
-    paid = payout(terms, outcome)
 
-    parts = (paid.to_submitter, paid.to_provider, paid.to_matcher, paid.burned)
-    assert sum(parts) == price + bond
-    assert min(parts) >= 0
+@given(AMOUNTS, AMOUNTS, AMOUNTS, BPS, BPS, st.booleans())
+def test_what_comes_in_goes_out(
+    price: Wei, bond: Wei, cost: Wei, fee_bps: int, share: int, by_arbiter: bool
+) -> None:
+    job = replace(JOB, bond=bond, matcher_fee_bps=fee_bps, arbiter=ARBITER, dispute_fee=Wei(min(cost, bond)))
+    awarded = award_terms(job, replace(BID, price=price), AWARDED_AT, MATCHER)
+    disputed = awarded.disputed(ARBITER if by_arbiter else SUBMITTER, Timestamp(3_000))
+
+    endings = [(awarded, paid(awarded)), (awarded, refunded(awarded)), (awarded, ruled(awarded, share))]
+    endings += [(disputed, lapsed(disputed)), (disputed, ruled(disputed, share))]
+
+    for terms, payout in endings:
+        parts = astuple(payout)
+        assert sum(parts) == terms.price + terms.bond + terms.prepaid
+        assert min(parts) >= 0
+        assert payout.to_arbiter <= job.dispute_fee
 
 
 def test_a_refund_gives_the_price_back_and_burns_the_bond() -> None:
-    assert payout(TERMS, Outcome.REFUNDED) == Payout(to_submitter=Wei(150), burned=Wei(50))
+    assert refunded(TERMS) == Payout(to_submitter=Wei(150), burned=Wei(50))
 
 
-@pytest.mark.parametrize("outcome", [Outcome.NONE, Outcome.CANCELLED, Outcome.SPLIT])
-def test_an_awarded_job_closes_in_no_other_way(outcome: Outcome) -> None:
-    with pytest.raises(ValueError, match=outcome.name):
-        payout(TERMS, outcome)
+def test_a_lost_case_costs_the_provider_its_bond_and_gives_the_submitter_back_what_it_prepaid() -> None:
+    assert ruled(DISPUTED, 0) == Payout(to_submitter=Wei(150 + 20), to_arbiter=Wei(20), burned=Wei(50 - 20))
 
 
-DELIVERED = TERMS.delivered(b"\x09" * 32, Timestamp(1_900))
+def test_a_lost_dispute_costs_the_submitter_what_it_prepaid() -> None:
+    assert ruled(DISPUTED, 10_000) == Payout(to_provider=Wei(150 + 50), to_arbiter=Wei(20))
+
+
+def test_a_shared_fault_costs_both() -> None:
+    assert ruled(DISPUTED, 5_000) == Payout(
+        to_submitter=Wei(75 + 10), to_provider=Wei(75 + 25), to_arbiter=Wei(10 + 10), burned=Wei(25 - 10)
+    )
+
+
+def test_a_silent_arbiter_halves_the_price_and_burns_what_was_prepaid() -> None:
+    assert lapsed(DISPUTED) == Payout(to_submitter=Wei(75), to_provider=Wei(75 + 50), burned=Wei(20))
+
+
+def test_a_case_that_the_arbiter_opened_and_forgot_costs_nobody_anything() -> None:
+    forgotten = DELIVERED.disputed(ARBITER, Timestamp(3_000))
+
+    assert lapsed(forgotten) == Payout(to_provider=Wei(150 + 50))
+
+
 BORDERS: list[tuple[Action, JobState, Terms | None, int, bool]] = [
     (Action.POST, JobState.UNKNOWN, None, 2_000, True),
     (Action.AWARD, JobState.UNKNOWN, None, 2_000, True),
@@ -126,6 +156,11 @@ BORDERS: list[tuple[Action, JobState, Terms | None, int, bool]] = [
     (Action.DELIVER, JobState.AWARDED, TERMS, 2_100, True),
     (Action.RECLAIM, JobState.AWARDED, TERMS, 2_100, False),
     (Action.SETTLE, JobState.DELIVERED, DELIVERED, 1_900, False),
+    (Action.DELIVER_AND_CLOSE, JobState.AWARDED, TERMS, 2_100, True),
+    (Action.DISPUTE, JobState.DELIVERED, DELIVERED, 1_900, True),
+    (Action.RULE, JobState.DELIVERED, DELIVERED, 1_900, True),
+    (Action.RULE, JobState.DISPUTED, DISPUTED, 3_000, True),
+    (Action.LAPSE, JobState.DISPUTED, DISPUTED, 3_000, False),
 ]
 """A verb, the border of its time, and whether it is allowed before it; after it, the contrary."""
 

@@ -3,10 +3,9 @@
 import pytest
 
 from deai import errors
-from deai.escrow import Call, Escrow, Record
-from deai.job import TRANSITIONS, Action, Address, JobState, Outcome, Timestamp, Wei, may, payout
+from deai.job import TRANSITIONS, Action, Address, JobState, Outcome, Timestamp, Wei, may, refunded
 from deai.testing import DAI, MemoryChain
-from tests.lives import BOND, CAST, DELIVER_SECONDS, PATHS, PRICE, RESULT, Life
+from tests.lives import BOND, CAST, DELIVER_SECONDS, PATHS, PRICE, Life
 
 START = Timestamp(2_000_000_000)
 FUNDS = Wei(10**6)
@@ -49,42 +48,6 @@ def test_every_verb_in_every_state_does_what_the_table_says(
 
 
 @pytest.mark.parametrize("action", Action)
-def test_every_verb_is_refused_for_a_disputed_job(action: Action) -> None:
-    life = a_life(rich_chain()).reach((Action.AWARD, Action.DELIVER))
-    chain = life.chain
-    assert isinstance(chain, MemoryChain)
-    escrow = chain.escrow()
-    escrow.jobs[life.id] = Record(JobState.DISPUTED, terms=life.terms)
-    late = life.terms.window_end
-
-    with pytest.raises(errors.WrongState) as refused:
-        call_verb(escrow, action, life, late)
-
-    assert refused.value.args == (life.id, JobState.DISPUTED)
-    assert not may(action, JobState.DISPUTED, late, life.job, life.terms)
-
-
-def call_verb(escrow: Escrow, action: Action, life: Life, now: Timestamp) -> None:
-    submitter = Call(Address(CAST.submitter.address), now)
-    provider = Call(Address(CAST.provider.address), now)
-    match action:
-        case Action.POST:
-            escrow.post(submitter, life.job)
-        case Action.CANCEL:
-            escrow.cancel(submitter, life.job)
-        case Action.AWARD:
-            escrow.award(provider, life.job, life.job_signature, life.bid(), b"")
-        case Action.DELIVER:
-            escrow.deliver(provider, life.id, life.terms, RESULT)
-        case Action.APPROVE:
-            escrow.approve(submitter, life.id, life.terms)
-        case Action.SETTLE:
-            escrow.settle(submitter, life.id, life.terms)
-        case Action.RECLAIM:
-            escrow.reclaim(submitter, life.id, life.terms)
-
-
-@pytest.mark.parametrize("action", Action)
 @pytest.mark.parametrize(("state", "path"), WAYS, ids=str)
 def test_may_agrees_with_the_escrow_around_every_border(
     state: JobState, path: tuple[Action, ...], action: Action
@@ -96,6 +59,7 @@ def test_may_agrees_with_the_escrow_around_every_border(
         model.job.award_by,
         model.terms.deliver_by,
         model.terms.window_end,
+        model.terms.rule_by,
     )
     for time in sorted({Timestamp(mark + step) for mark in marks for step in borders}):
         life = a_life(rich_chain()).reach(path)
@@ -128,7 +92,7 @@ def test_a_missed_delivery_refunds_the_price_and_burns_the_bond() -> None:
     assert life.chain.balance(DAI.address, Address(CAST.submitter.address)) == FUNDS
     assert life.chain.balance(DAI.address, Address(CAST.provider.address)) == FUNDS - BOND
     assert life.chain.burned(DAI.address) == BOND
-    assert payout(life.terms, Outcome.REFUNDED).burned == BOND
+    assert refunded(life.terms).burned == BOND
 
 
 def test_a_failure_before_the_call_changes_nothing() -> None:

@@ -64,6 +64,10 @@ SIGNED: dict[str, tuple[bytes, Check]] = {
         signing.sign_request(KEY, REQUEST, DOMAIN),
         lambda s, d: signing.check_request(REQUEST, s, d),
     ),
+    "approval": (
+        signing.sign_approval(KEY, BID.job, BID.provider, b"\x09" * 32, DOMAIN),
+        lambda s, d: signing.check_approval(ME, BID.job, BID.provider, b"\x09" * 32, s, d),
+    ),
     "ask": (
         signing.sign_ask(KEY, ASK),
         lambda s, d: signing.check_ask(
@@ -109,11 +113,54 @@ def test_every_field_of_a_job_is_part_of_its_id(field: str) -> None:
     assert signing.job_id(replace(JOB, **{field: other}), DOMAIN) != signing.job_id(JOB, DOMAIN)
 
 
+def long_form(compact: bytes) -> bytes:
+    """The 65 bytes r, s, v of a signature in the 64 of EIP-2098."""
+    last = int.from_bytes(compact[32:])
+    return compact[:32] + (last & (1 << 255) - 1).to_bytes(32) + bytes([27 + (last >> 255)])
+
+
 @pytest.mark.parametrize("what", SIGNED)
-def test_what_its_signer_signed_passes(what: str) -> None:
+def test_what_its_signer_signed_passes_in_both_forms(what: str) -> None:
     signature, check = SIGNED[what]
-    assert len(signature) == 65
+    assert len(signature) == 64
     check(signature, DOMAIN)
+    check(long_form(signature), DOMAIN)
+
+
+def test_both_parities_of_a_signature_fit_into_the_short_form() -> None:
+    jobs = [replace(JOB, salt=bytes([number]) * 32) for number in range(16)]
+    signatures = [signing.sign_job(KEY, job, DOMAIN) for job in jobs]
+    assert {signature[32] >> 7 for signature in signatures} == {0, 1}
+    for job, signature in zip(jobs, signatures, strict=True):
+        signing.check_job(job, signature, DOMAIN)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 64, 100])
+def test_one_use_of_the_key_signs_many_jobs(count: int) -> None:
+    jobs = [replace(JOB, salt=number.to_bytes(32)) for number in range(count)]
+
+    signatures = signing.sign_jobs(KEY, jobs, DOMAIN)
+
+    assert len({signature[:64] for signature in signatures}) == 1
+    assert max(map(len, signatures)) <= 64 + 32 * (count - 1).bit_length()
+    for job, signature in zip(jobs, signatures, strict=True):
+        signing.check_job(job, signature, DOMAIN)
+    stranger = replace(JOB, salt=b"\xff" * 32)
+    with pytest.raises(BadSignature, match="signed by"):
+        signing.check_job(stranger, signatures[0], DOMAIN)
+
+
+def test_a_proof_of_another_job_or_a_shorter_one_does_not_count() -> None:
+    jobs = [replace(JOB, salt=number.to_bytes(32)) for number in range(5)]
+    first, second, *_ = signing.sign_jobs(KEY, jobs, DOMAIN)
+    for spoiled in (second, first[:-32], first + first[-32:], first[:64] + second[64:]):
+        with pytest.raises(BadSignature):
+            signing.check_job(jobs[0], spoiled, DOMAIN)
+
+
+def test_no_job_makes_no_tree() -> None:
+    with pytest.raises(ValueError, match="no jobs"):
+        signing.sign_jobs(KEY, [], DOMAIN)
 
 
 @pytest.mark.parametrize(
@@ -128,12 +175,13 @@ def test_a_signature_for_another_chain_or_escrow_does_not_count(what: str, elsew
 
 @pytest.mark.parametrize("what", SIGNED)
 def test_a_signature_that_is_not_in_its_one_form_does_not_count(what: str) -> None:
-    good, check = SIGNED[what]
+    short, check = SIGNED[what]
+    good = long_form(short)
     s = int.from_bytes(good[32:64])
     high = good[:32] + (ORDER - s).to_bytes(32) + bytes([55 - good[64]])
     for spoiled in (
         b"",
-        good[:64],
+        good[:63],
         good + b"\0",
         high,
         good[:64] + bytes([good[64] - 27]),
