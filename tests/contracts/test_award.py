@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from test_post import MALFORMED, UNSUPPORTED
-from world import NOBODY, ONE, World, reverts
+from test_post import MALFORMED, MALFORMED_WITH_AN_ARBITER
+from world import NOBODY, ONE, World, reverts, terms_of
 
 from deai.job import MAX_BID_SECONDS, JobState, Timestamp, Wei, award_terms, ramp
 
@@ -16,6 +16,7 @@ def test_an_award_locks_price_and_bond_and_fixes_the_terms(world: World) -> None
     at = Timestamp(world.now + 5)
     terms = world.award(job, bid, by=world.matcher, at=at)
     assert terms == award_terms(job, bid, at, world.matcher)
+    assert world.view("isCommitted", world.key(job), terms)
     assert terms.fee == bid.price * 250 // 10_000
     assert world.state(job) is JobState.AWARDED
     assert world.balance(world.submitter) == 990 * ONE
@@ -73,10 +74,26 @@ def test_a_malformed_job_is_refused(world: World, field: str, changes: dict[str,
         world.award(job, world.bid(job))
 
 
-@pytest.mark.parametrize(("field", "changes"), UNSUPPORTED)
-def test_a_value_not_served_yet_is_refused(world: World, field: str, changes: dict[str, Any]) -> None:
-    job = world.job(**changes)
-    with reverts("Unsupported", field):
+@pytest.mark.parametrize(("field", "changes"), MALFORMED_WITH_AN_ARBITER)
+def test_a_malformed_job_with_an_arbiter_is_refused(
+    world: World, field: str, changes: dict[str, Any]
+) -> None:
+    job = world.judged(**changes)
+    with reverts("Malformed", field):
+        world.award(job, world.bid(job))
+
+
+def test_a_submitter_that_is_its_own_arbiter_is_refused(world: World) -> None:
+    job = world.judged(arbiter=world.submitter)
+    with reverts("Malformed", "arbiter"):
+        world.award(job, world.bid(job))
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_a_job_of_another_epoch_is_refused(world: World, epoch: int) -> None:
+    world.send(world.submitter, "cancelAll", world.token)
+    job = world.job(epoch=epoch)
+    with reverts("WrongEpoch", world.key(job), epoch, 1):
         world.award(job, world.bid(job))
 
 
@@ -128,6 +145,29 @@ def test_a_bid_by_the_submitter_itself_reverts(world: World) -> None:
     job = world.job()
     with reverts("Malformed", "provider"):
         world.award(job, world.bid(job, provider=world.submitter))
+
+
+def test_a_bid_by_the_jobs_arbiter_reverts(world: World) -> None:
+    job = world.judged(arbiter=world.rival)
+    with reverts("Malformed", "provider"):
+        world.award(job, world.bid(job, provider=world.rival))
+
+
+def test_an_award_with_an_arbiter_fixes_what_a_case_costs(world: World) -> None:
+    job = world.judged(arbiter_data=b"\x09" * 32)
+    bid = world.bid(job)
+    at = Timestamp(world.now + 5)
+    orders = (job, world.signed(job), bid, world.signed(bid))
+    sent = world.send(world.stranger, "award", *orders, at=at)
+    assert terms_of(sent) == award_terms(job, bid, at, world.stranger)
+    awarded = sent.only("JobAwarded")
+    assert (awarded["id"], awarded["submitter"], awarded["provider"]) == (
+        world.key(job),
+        world.submitter,
+        world.provider,
+    )
+    assert (awarded["spec"], awarded["arbiterData"]) == (job.spec, job.arbiter_data)
+    assert world.balance(world.submitter) == 990 * ONE
 
 
 def test_a_bid_by_the_zero_address_reverts(world: World) -> None:

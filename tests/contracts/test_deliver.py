@@ -12,7 +12,6 @@ def test_a_delivery_opens_the_window(world: World) -> None:
     assert [log.name for log in sent.logs] == ["JobDelivered"]
     assert sent.only("JobDelivered") == {
         "id": world.key(job),
-        "provider": world.provider,
         "result": RESULT,
         "windowEnd": sent.time + 300,
     }

@@ -25,11 +25,6 @@ def test_a_deposit_is_credited_to_the_named_account_and_emits(world: World) -> N
     assert world.held() == held + 7
 
 
-def test_a_deposit_of_the_zero_address_as_token_is_unsupported(world: World) -> None:
-    with reverts("Unsupported", "token"):
-        world.send(world.submitter, "deposit", NOBODY, world.submitter, 1)
-
-
 def test_a_deposit_of_an_address_without_code_reverts(world: World) -> None:
     with reverts("NoToken", world.stranger):
         world.send(world.submitter, "deposit", world.stranger, world.submitter, 1)
@@ -43,6 +38,11 @@ def test_a_deposit_for_the_zero_address_reverts(world: World) -> None:
 def test_a_deposit_of_nothing_reverts(world: World) -> None:
     with reverts("Malformed", "amount"):
         world.send(world.submitter, "deposit", world.token, world.submitter, 0)
+
+
+def test_coins_sent_along_with_a_deposit_of_a_token_revert(world: World) -> None:
+    with reverts("Malformed", "value"):
+        world.send(world.submitter, "deposit", world.token, world.submitter, 1, value=1)
 
 
 def test_a_deposit_without_an_allowance_reverts(world: World) -> None:
@@ -101,9 +101,9 @@ def test_a_token_without_permits_deposits_by_its_allowance(world: World) -> None
     assert world.balance(world.matcher, token) == 9
 
 
-def test_a_permit_for_the_zero_token_is_unsupported(world: World) -> None:
+def test_a_permit_for_the_native_coin_is_refused(world: World) -> None:
     zero = b"\x00" * 32
-    with reverts("Unsupported", "token"):
+    with reverts("Malformed", "token"):
         world.send(world.matcher, "depositWithPermit", NOBODY, 1, DEADLINE, 27, zero, zero)
 
 

@@ -14,10 +14,7 @@ def test_from_the_deadline_on_anyone_reclaims_for_the_submitter(world: World, la
     assert sent.only("JobClosed") == {
         "id": world.key(job),
         "outcome": Outcome.REFUNDED,
-        "toSubmitter": 10 * ONE,
-        "toProvider": 0,
-        "toMatcher": 0,
-        "burned": 5 * ONE,
+        "payout": (10 * ONE, 0, 0, 0, 5 * ONE),
     }
     assert world.ending(job) == (JobState.CLOSED, Outcome.REFUNDED)
     assert world.balance(world.submitter) == 1000 * ONE

@@ -17,10 +17,7 @@ def test_settle_pays_price_less_fee_and_returns_the_bond(world: World) -> None:
     assert sent.only("JobClosed") == {
         "id": world.key(job),
         "outcome": Outcome.PAID,
-        "toSubmitter": 0,
-        "toProvider": 15 * ONE - terms.fee,
-        "toMatcher": terms.fee,
-        "burned": 0,
+        "payout": (0, 15 * ONE - terms.fee, terms.fee, 0, 0),
     }
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 from world import RESULT, World, reverts
 
+from deai import signing
 from deai.job import TRANSITIONS, Action, Bid, Job, JobState, Outcome, Terms
 
 
@@ -19,7 +20,7 @@ class Case:
 
 
 def unknown(world: World, window: int = 300) -> Case:
-    job = world.job(challenge_seconds=window)
+    job = world.judged() if window else world.job(challenge_seconds=0)
     bid = world.bid(job)
     with world.undone():
         terms = world.award(job, bid)
@@ -39,8 +40,12 @@ def awarded(world: World, window: int = 300) -> Case:
 
 def delivered(world: World) -> Case:
     case = awarded(world)
-    sent = world.send(world.provider, "deliver", world.key(case.job), case.terms, RESULT)
-    return Case(case.job, case.bid, case.terms.delivered(RESULT, sent.only("JobDelivered")["windowEnd"]))
+    return Case(case.job, case.bid, world.deliver(case.job, case.terms))
+
+
+def disputed(world: World) -> Case:
+    case = delivered(world)
+    return Case(case.job, case.bid, world.dispute(case.job, case.terms))
 
 
 def cancelled(world: World) -> Case:
@@ -62,15 +67,22 @@ def refunded(world: World) -> Case:
     return case
 
 
-# DISPUTED cannot be reached: it belongs to jobs with an arbiter, which are refused.
+def split(world: World) -> Case:
+    case = disputed(world)
+    world.send(world.arbiter, "rule", world.key(case.job), case.terms, 5_000)
+    return case
+
+
 REACHED: list[tuple[JobState, Outcome, Callable[[World], Case]]] = [
     (JobState.UNKNOWN, Outcome.NONE, unknown),
     (JobState.OPEN, Outcome.NONE, opened),
     (JobState.AWARDED, Outcome.NONE, awarded),
     (JobState.DELIVERED, Outcome.NONE, delivered),
+    (JobState.DISPUTED, Outcome.NONE, disputed),
     (JobState.CLOSED, Outcome.CANCELLED, cancelled),
     (JobState.CLOSED, Outcome.PAID, paid),
     (JobState.CLOSED, Outcome.REFUNDED, refunded),
+    (JobState.CLOSED, Outcome.SPLIT, split),
 ]
 
 
@@ -87,6 +99,16 @@ def act(world: World, case: Case, action: Action) -> None:
             world.send(world.stranger, "award", job, signatures[0], case.bid, signatures[1])
         case Action.DELIVER:
             world.send(terms.provider, "deliver", key, terms, RESULT)
+        case Action.DELIVER_AND_CLOSE:
+            person = world.people[terms.submitter]
+            approval = signing.sign_approval(person, world.id(job), terms.provider, RESULT, world.domain)
+            world.send(terms.provider, "deliverAndClose", key, terms, RESULT, approval)
+        case Action.DISPUTE:
+            world.send(terms.submitter, "dispute", key, terms)
+        case Action.RULE:
+            world.send(world.arbiter, "rule", key, terms, 10_000)
+        case Action.LAPSE:
+            world.send(world.stranger, "lapse", key, terms, at=world.now + 10_000)
         case Action.APPROVE:
             world.send(terms.submitter, "approve", key, terms)
         case Action.SETTLE:
@@ -121,13 +143,22 @@ def test_a_delivery_reaches_both_states_that_the_table_names(world: World) -> No
     assert reached == TRANSITIONS[JobState.AWARDED, Action.DELIVER]
 
 
-@pytest.mark.parametrize("reach", [awarded, delivered])
+def test_every_state_and_outcome_of_the_contract_is_reached() -> None:
+    assert {state for state, _, _ in REACHED} == set(JobState)
+    assert {outcome for _, outcome, _ in REACHED} == set(Outcome)
+
+
+@pytest.mark.parametrize("reach", [awarded, delivered, disputed])
 def test_from_every_locked_state_a_stranger_can_end_the_job(
     world: World, reach: Callable[[World], Case]
 ) -> None:
     case = reach(world)
-    ending = Action.RECLAIM if world.state(case.job) is JobState.AWARDED else Action.SETTLE
-    act(world, case, ending)
+    endings = {
+        JobState.AWARDED: Action.RECLAIM,
+        JobState.DELIVERED: Action.SETTLE,
+        JobState.DISPUTED: Action.LAPSE,
+    }
+    act(world, case, endings[world.state(case.job)])
     assert world.state(case.job) is JobState.CLOSED
 
 
@@ -159,3 +190,29 @@ def test_of_cancel_and_award_in_one_block_the_first_succeeds(world: World, first
         calls.reverse()
     assert world.in_one_block(calls, at=world.now + 5) == [True, False]
     assert world.state(job) is (JobState.CLOSED if first == "cancel" else JobState.AWARDED)
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_dispute_and_settle_in_one_block_never_both_succeed(world: World, late: bool) -> None:
+    for verbs in (("dispute", "settle"), ("settle", "dispute")):
+        with world.undone():
+            job, terms = world.delivered(world.judged())
+            senders = {"dispute": world.submitter, "settle": world.stranger}
+            calls = [(senders[verb], verb, world.key(job), terms) for verb in verbs]
+            done = world.in_one_block(calls, at=terms.window_end - (0 if late else 1))
+            assert [verb for verb, ok in zip(verbs, done, strict=True) if ok] == [
+                "settle" if late else "dispute"
+            ]
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_rule_and_lapse_in_one_block_never_both_succeed(world: World, late: bool) -> None:
+    for verbs in (("rule", "lapse"), ("lapse", "rule")):
+        with world.undone():
+            job, terms = world.disputed()
+            calls = {
+                "rule": (world.arbiter, "rule", world.key(job), terms, 0),
+                "lapse": (world.stranger, "lapse", world.key(job), terms),
+            }
+            done = world.in_one_block([calls[verb] for verb in verbs], at=terms.rule_by - (0 if late else 1))
+            assert [verb for verb, ok in zip(verbs, done, strict=True) if ok] == ["lapse" if late else "rule"]
