@@ -53,6 +53,7 @@ PURE = [
     "client/deai/log_lines.py",
     "client/deai/addresses.py",
     "client/deai/image_reference.py",
+    "client/deai/arbitration.py",
     "client/deai/verification.py",
     "market/deai_market/matching.py",
     "provider_agent/deai_provider/policy.py",
