@@ -9,7 +9,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
-ContractName = Literal["JobMarket", "TestToken"]
+ContractName = Literal["BlockRandom", "JobMarket", "Panel", "TestToken"]
 """What is shipped. `TestToken` is an ERC-20 that anyone may mint: for local chains only."""
 
 

@@ -6,22 +6,35 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any, get_args
+from typing import Any
 
 from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError, EncodingError
 from eth_utils.abi import collapse_if_tuple, event_abi_to_log_topic, function_signature_to_4byte_selector
 from eth_utils.address import to_checksum_address
 
-from deai import chain, errors
+from deai import chain, errors, panel, panel_errors
 from deai.chain import Event
 from deai.job import Bid, Job, JobState, Outcome, Payout, Terms
 
 Entry = Mapping[str, Any]
 """One element of a JSON ABI, or one of its parameters."""
 
-_STRUCTS: dict[str, Any] = {"struct Job": Job, "struct Bid": Bid, "struct Payout": Payout}
-_ENUMS: dict[str, Any] = {"enum JobState": JobState, "enum Outcome": Outcome}
+_STRUCTS: dict[str, Any] = {
+    "struct Job": Job,
+    "struct Bid": Bid,
+    "struct Payout": Payout,
+    "struct Case": panel.Case,
+    "struct Seat": panel.Seat,
+    "struct Ticket": panel.Ticket,
+    "struct Pace": panel.CasePace,
+}
+_ENUMS: dict[str, Any] = {
+    "enum JobState": JobState,
+    "enum Outcome": Outcome,
+    "enum Phase": panel.Phase,
+    "enum Verdict": panel.Verdict,
+}
 _EVENTS: tuple[type[Event], ...] = (
     chain.Deposited,
     chain.Withdrawn,
@@ -34,9 +47,9 @@ _EVENTS: tuple[type[Event], ...] = (
     chain.JobDisputed,
     chain.JobClosed,
     chain.CallSkipped,
+    *panel.EVENTS,
 )
 _EVENT_CLASSES = {event.__name__: event for event in _EVENTS}
-_JOB_EVENTS = tuple(event.__name__ for event in get_args(chain.JobEvent))
 _REQUIRE_MESSAGE = function_signature_to_4byte_selector("Error(string)")
 _PANIC = function_signature_to_4byte_selector("Panic(uint256)")
 _TOKEN_ERRORS = {  # ERC-6093, which OpenZeppelin's tokens follow
@@ -53,7 +66,7 @@ class Codec:
         self._errors = {_selector(entry): entry for entry in abi if entry["type"] == "error"}
         events = [entry for entry in abi if entry["type"] == "event"]
         self._events: dict[bytes, Entry] = {_topic(entry): entry for entry in events}
-        self.job_topics = ["0x" + _topic(entry).hex() for entry in events if entry["name"] in _JOB_EVENTS]
+        self.job_topics = ["0x" + _topic(entry).hex() for entry in events if _is_of_job(entry)]
         """The topics of the events that have a job's id as their first indexed field."""
 
     def call(self, verb: str, *values: object) -> str:
@@ -66,6 +79,17 @@ class Codec:
         except EncodingError as error:
             raise errors.BadField(verb, values, str(error)) from error
         return "0x" + (_selector(entry) + data).hex()
+
+    def called(self, data: str) -> tuple[str, tuple[Any, ...]] | None:
+        """The verb and the values of call data; None for what is no call of this contract."""
+        raw = bytes.fromhex(data[2:])
+        entry = next((each for each in self._functions.values() if _selector(each) == raw[:4]), None)
+        if entry is None:
+            return None
+        try:
+            return entry["name"], _values(entry["inputs"], raw[4:])
+        except DecodingError:
+            return None
 
     def answer(self, verb: str, data: str) -> tuple[Any, ...]:
         """What a view returned. Raises Bug for an answer that is not of its type."""
@@ -81,7 +105,7 @@ class Codec:
         entry = self._events.get(topics[0]) if topics else None
         if entry is None or entry["name"] not in _EVENT_CLASSES:
             raise errors.Bug(
-                f"transaction {log['transactionHash']}: the escrow emitted an event nobody knows"
+                f"transaction {log['transactionHash']}: the contract emitted an event nobody knows"
             )
         indexed = [parameter for parameter in entry["inputs"] if parameter["indexed"]]
         others = [parameter for parameter in entry["inputs"] if not parameter["indexed"]]
@@ -96,7 +120,7 @@ class Codec:
         raw = bytes.fromhex(data[2:])
         selector, body = raw[:4], raw[4:]
         if entry := self._errors.get(selector):
-            known: type[errors.ContractError] | None = getattr(errors, entry["name"], None)
+            known = _error(entry["name"])
             if known is not None:
                 return known(*_values(entry["inputs"], body))
         if selector in _TOKEN_ERRORS:
@@ -110,9 +134,21 @@ class Codec:
         return errors.WrongRequest(f"a contract refused and does not say why ({data})")
 
 
+def _error(name: str) -> type[errors.WrongRequest] | None:
+    return getattr(errors, name, None) or getattr(panel_errors, name, None)
+
+
+def _is_of_job(event: Entry) -> bool:
+    """Whether an event has a job's id as its first indexed field."""
+    first = event["inputs"][0]
+    return bool(first["indexed"] and first.get("internalType") == "JobId")
+
+
 def _event(event: type[Event], found: dict[str, Any], log: Mapping[str, Any]) -> Event:
     if event is chain.Deposited:
         found["sender"] = found["from"]
+    if event is panel.Moved:
+        found |= {"source": found["from"], "target": found["to"]}
     found |= {
         "block": int(log["blockNumber"], 16),
         "block_hash": log["blockHash"],
@@ -158,6 +194,9 @@ def _plain(parameter: Entry, value: Any) -> Any:
 def _ours(parameter: Entry, value: Any) -> Any:
     """A value of eth-abi as ours."""
     kind = parameter.get("internalType", "")
+    if kind.endswith("[]"):
+        element = {**parameter, "type": parameter["type"][:-2], "internalType": kind[:-2]}
+        return [_ours(element, each) for each in value]
     if kind == "struct Terms":
         return Terms.unpacked(value)
     if kind in _STRUCTS:

@@ -1,6 +1,6 @@
 """The chain by a node's JSON-RPC: the only file that imports web3."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
@@ -18,7 +18,7 @@ from deai.transactions import Pace, Transactions
 
 _REQUEST_SECONDS = 20.0
 _WORD_HEX = 2 + 64
-_ERC20 = Codec(
+ERC20 = Codec(
     [
         {"type": "function", "name": name, "inputs": [{"name": "", "type": kind} for kind in inputs]}
         for name, inputs in (
@@ -28,6 +28,13 @@ _ERC20 = Codec(
         )
     ]
 )
+"""As much of a token as deai speaks to."""
+
+
+def connect(rpc: str, refusal: Callable[[str], errors.WrongRequest]) -> Node:
+    """The node at `rpc`; `refusal` makes an error of what a contract says when it reverts."""
+    timeout = {"timeout": _REQUEST_SECONDS}
+    return Node(rpc, HTTPProvider(rpc, request_kwargs=timeout, exception_retry_configuration=None), refusal)
 
 
 class Web3Chain:
@@ -41,10 +48,7 @@ class Web3Chain:
         self, rpc: str, deployment: Deployment, *, journal: Journal | None = None, pace: Pace | None = None
     ) -> None:
         self._codec = Codec(artifact("JobMarket").abi)
-        provider = HTTPProvider(
-            rpc, request_kwargs={"timeout": _REQUEST_SECONDS}, exception_retry_configuration=None
-        )
-        self._node = node = Node(rpc, provider, self._codec.refusal)
+        self._node = node = connect(rpc, self._codec.refusal)
         self._deployment = deployment
         found = node.number("eth_chainId")
         if found != deployment.chain_id:
@@ -121,7 +125,7 @@ class Web3Chain:
             if there < amount:
                 rule = f"{sender} holds {self._amount(token, there)}"
                 raise errors.BadField("amount", self._amount(token, amount), rule)
-            self._send(signer, token, _ERC20.call("approve", self.contract, amount))
+            self._send(signer, token, ERC20.call("approve", self.contract, amount))
         return self._act(signer, "deposit", token, sender, amount)
 
     def withdraw(self, signer: LocalAccount, token: Address, to: Address, amount: Wei) -> Receipt:
@@ -206,7 +210,7 @@ class Web3Chain:
         return self._node.read(lambda found: self._codec.answer(verb, found), "eth_call", call, "latest")
 
     def _token_view(self, token: Address, verb: str, *values: object) -> int:
-        found = self._node.ask("eth_call", {"to": token, "data": _ERC20.call(verb, *values)}, "latest")
+        found = self._node.ask("eth_call", {"to": token, "data": ERC20.call(verb, *values)}, "latest")
         if len(found) < _WORD_HEX:
             raise errors.NoToken(token)
         return int(found[:_WORD_HEX], 16)
