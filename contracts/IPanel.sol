@@ -79,7 +79,7 @@ struct Case {
 /// @notice One stake of `seatStake`, in a slot of its resource class. The slot is empty while `account` is zero.
 struct Ticket {
     address account;
-    uint40 since; // the block of the stake; draws requested in later blocks may take it
+    uint40 since; // the block of the stake, or in which its last case let it go; draws requested in later blocks may take it
     uint40 leaveAt; // zero, or when it may be unstaked
     bool seated; // backs the one case it was drawn for
 }
@@ -105,12 +105,12 @@ struct Ticket {
 /// | none, and seats stayed silent in the last round | no ruling: the escrow's `lapse` | nobody but the silent |
 ///
 /// A seat that does not vote, or does not reveal, is slashed and drawn anew, in at most `ROUNDS` rounds. A slashed stake stays here for
-/// good. The fee goes in equal parts to the seats of the majority or, where nobody is slashed for their vote, to all that voted.
+/// good. The fee goes in equal parts to the seats of the majority or, where nobody is slashed for their vote, to all that sealed one.
 ///
 /// Draws: a class has slots, a ticket stays in its slot, and a draw picks slots by the randomness of a block that lay ahead when it was
-/// requested, among the tickets staked before. Draws of a class happen in the order of their requests. So who knows the randomness
-/// cannot shift a draw by staking, leaving, or the order of cases. A draw that nobody made in time is lost for the disputer, who
-/// could have made it: fresh luck is never had.
+/// requested, among the tickets that were free before the request and leave after the draw's deadline. Draws of a class happen in the
+/// order of their requests. So who knows the randomness cannot shift a draw by staking, leaving, declining, or the order of cases. A
+/// draw that nobody made in time is lost for the disputer, who could have made it: fresh luck is never had.
 ///
 /// Assumptions:
 /// - The market and the random are honest contracts, chosen at deployment; `stakeToken` moves exactly the amounts it is told to.
@@ -194,7 +194,7 @@ interface IPanel {
     /// @return slots The tickets' slots.
     function stake(uint16 resourceClass, uint256 count) external returns (uint32[] memory slots);
 
-    /// @notice Says that tickets will leave. They may be drawn until they have left.
+    /// @notice Says that tickets will leave, `unstakeSeconds` from now. Draws that may happen until then may take them.
     /// @dev Requirements:
     /// - each is the caller's, and did not ask to leave yet.
     function leave(uint16 resourceClass, uint32[] calldata slots) external;
@@ -308,6 +308,6 @@ interface IPanel {
     /// @notice What was slashed so far, in `stakeToken`'s smallest unit. It stays here for good.
     function slashed() external view returns (uint256);
 
-    /// @notice What of the fees nobody earned, in `feeToken`'s smallest unit. It stays in the escrow for good.
-    function unearned() external view returns (uint256);
+    /// @notice What of the fees in `token` nobody earned. It stays in the escrow for good.
+    function unearned(address token) external view returns (uint256);
 }
