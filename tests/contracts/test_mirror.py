@@ -1,7 +1,7 @@
 """What Solidity says and what the client's Python says are the same: enums, structs, errors, arithmetic, digests."""
 
 import re
-from dataclasses import fields, replace
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,11 +10,25 @@ from eth_utils.crypto import keccak
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from hypothesis.strategies import SearchStrategy
-from world import ONE, World
+from world import ONE, RESULT, World, reverts, terms_of
 
 from deai import errors, signing
 from deai.artifacts import artifact
-from deai.job import Address, Bid, Job, JobId, JobState, Outcome, Terms, Timestamp, Wei, payout, ramp
+from deai.job import (
+    Address,
+    Bid,
+    Job,
+    JobId,
+    JobState,
+    Outcome,
+    Timestamp,
+    Wei,
+    lapsed,
+    paid,
+    ramp,
+    refunded,
+    ruled,
+)
 
 SOURCE = (Path(__file__).parents[2] / "contracts" / "IJobMarket.sol").read_text()
 MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -35,6 +49,7 @@ jobs = some.builds(
     price_cap=numbers(96),
     bond=numbers(96),
     arbiter=addresses,
+    dispute_fee=numbers(96),
     arbiter_data=words,
     matcher=addresses,
     matcher_fee_bps=numbers(16),
@@ -42,8 +57,8 @@ jobs = some.builds(
     open_at=numbers(40),
     award_by=numbers(40),
     deliver_seconds=numbers(32),
-    challenge_seconds=numbers(32),
-    ruling_seconds=numbers(32),
+    challenge_seconds=numbers(24),
+    ruling_seconds=numbers(24),
     spec=words,
     salt=words,
 )
@@ -81,8 +96,8 @@ def test_the_signed_types_are_the_structs(struct: str, typed: dict[str, Any]) ->
     assert [(field["name"], field["type"]) for field in typed[struct]] == _fields(struct)
 
 
-@pytest.mark.parametrize("mirror", [Job, Bid, Terms])
-def test_the_values_have_the_structs_fields_in_order(mirror: type[Job] | type[Bid] | type[Terms]) -> None:
+@pytest.mark.parametrize("mirror", [Job, Bid])
+def test_the_values_have_the_structs_fields_in_order(mirror: type[Job] | type[Bid]) -> None:
     python = [
         re.sub(r"_(\w)", lambda m: m[1].upper(), name) for name in (field.name for field in fields(mirror))
     ]
@@ -140,28 +155,67 @@ def test_the_ramp_is_the_clients_ramp(world: World, start: int, rise: int, after
     assert world.view("ramp", job) == ramp(job, world.now)
 
 
-@settings(MANY, max_examples=20)
+@pytest.mark.parametrize("close", [False, True])
+def test_a_signature_of_many_jobs_and_an_approval_count_on_chain(world: World, close: bool) -> None:
+    jobs = [world.job() for _ in range(5)]
+    signatures = signing.sign_jobs(world.people[world.submitter], jobs, world.domain)
+    job, bid = jobs[3], world.bid(jobs[3])
+    sent = world.send(world.matcher, "award", job, signatures[3], bid, world.signed(bid))
+    terms = terms_of(sent)
+    key, result = world.people[world.submitter], RESULT if close else b"\x08" * 32
+    approval = signing.sign_approval(key, world.id(job), world.provider, result, world.domain)
+    if close:
+        world.send(world.provider, "deliverAndClose", world.key(job), terms, RESULT, approval)
+        return
+    digest = signing.approval_digest(world.id(job), world.provider, RESULT, world.domain)
+    with reverts("WrongSignature", world.submitter, digest):
+        world.send(world.provider, "deliverAndClose", world.key(job), terms, RESULT, approval)
+
+
+@settings(MANY, max_examples=30)
 @given(
     price=some.one_of(some.sampled_from([0, 1, 9_999, 10_000, 20 * ONE]), some.integers(0, 20 * ONE)),
     bond=some.one_of(some.sampled_from([0, 1]), some.integers(0, 5 * ONE)),
+    cost=some.integers(0, 5 * ONE),
     bps=some.one_of(some.sampled_from([0, 1, 9_999, 10_000]), some.integers(0, 10_000)),
-    late=some.booleans(),
+    share=some.one_of(some.sampled_from([0, 1, 9_999, 10_000]), some.integers(0, 10_000)),
+    ending=some.sampled_from(["settle", "reclaim", "rule", "disputed", "lapse", "forgotten"]),
 )
 def test_a_closing_job_pays_what_the_client_computes(
-    world: World, price: int, bond: int, bps: int, late: bool
+    world: World, price: int, bond: int, cost: int, bps: int, share: int, ending: str
 ) -> None:
     with world.undone():
-        job = world.job(matcher_fee_bps=bps, bond=Wei(bond), challenge_seconds=0)
-        terms = world.award(job, world.bid(job, price=Wei(price)), by=world.matcher)
-        if late:
-            sent = world.send(world.stranger, "reclaim", world.key(job), terms, at=terms.deliver_by)
+        job = world.job(
+            matcher_fee_bps=bps,
+            bond=Wei(bond),
+            arbiter=world.rival,
+            dispute_fee=Wei(min(cost, bond)),
+            ruling_seconds=500,
+        )
+        terms, key = world.award(job, world.bid(job, price=Wei(price)), by=world.matcher), world.key(job)
+        if ending == "reclaim":
+            sent = world.send(world.stranger, "reclaim", key, terms, at=terms.deliver_by)
+            expected = refunded(terms)
         else:
-            sent = world.send(world.provider, "deliver", world.key(job), terms, b"\x01" * 32)
-    closed = sent.only("JobClosed")
-    paid = payout(terms, Outcome(closed["outcome"]))
-    found = tuple(closed[name] for name in ("toSubmitter", "toProvider", "toMatcher", "burned"))
-    assert found == (paid.to_submitter, paid.to_provider, paid.to_matcher, paid.burned)
-    assert sum(found) == price + bond
+            sent = world.send(world.provider, "deliver", key, terms, RESULT)
+            terms = terms.delivered(RESULT, sent.only("JobDelivered")["windowEnd"])
+            if ending in ("disputed", "lapse", "forgotten"):
+                disputer = world.rival if ending == "forgotten" else world.submitter
+                sent = world.send(disputer, "dispute", key, terms)
+                terms = terms.disputed(disputer, sent.only("JobDisputed")["ruleBy"])
+            match ending:
+                case "settle":
+                    sent, expected = (
+                        world.send(world.stranger, "settle", key, terms, at=terms.deadline),
+                        paid(terms),
+                    )
+                case "rule" | "disputed":
+                    sent, expected = world.send(world.rival, "rule", key, terms, share), ruled(terms, share)
+                case _:
+                    sent = world.send(world.stranger, "lapse", key, terms, at=terms.deadline)
+                    expected = lapsed(terms)
+    assert sent.only("JobClosed")["payout"] == astuple(expected)
+    assert sum(astuple(expected)) == price + bond + terms.prepaid
     assert terms.fee == price * bps // 10_000
 
 
