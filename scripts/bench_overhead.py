@@ -27,12 +27,13 @@ import docker
 
 import image
 from deai import unixfs
+from deai.draft import Draft
 from deai.errors import DeaiError
 from deai.job import JobId, JobState
 from deai.job_file import JobFile
 from deai.localnet import Localnet
 from deai.spec import Resources
-from deai.submitter import Draft, Submitter
+from deai.submitter import Submitter
 from deai_provider import sandbox
 from deai_provider.docker_executor import DockerExecutor
 

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from deai.spec import bad_field
 from deai.words import nearest
 
 _DURATION = re.compile(r"(\d+)\s*([smhd]?)", re.IGNORECASE)
+_FRACTION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,18})?")
 MAX_SECONDS = 366 * 86_400
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -26,6 +28,13 @@ def seconds(text: str, field: str) -> int:
     found = int(match[1]) * _SECONDS[match[2].lower()]
     if found > MAX_SECONDS:
         raise BadField(field, text, f"is more than {MAX_SECONDS // 86_400} days")
+    return found
+
+
+def fraction(text: str, field: str) -> Fraction:
+    """`"0.2"` as a number from 0 to 1, exactly. Raises BadField."""
+    if _FRACTION.fullmatch(text) is None or (found := Fraction(text)) > 1:
+        raise BadField(field, text, "must be a decimal number from 0 to 1, such as 0.2")
     return found
 
 

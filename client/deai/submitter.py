@@ -9,65 +9,41 @@ submitter.approve(job)
 
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
 
-from deai import ask as asks
-from deai import callback, profiles, unixfs
-from deai.ask import Ask
-from deai.chain import Chain, JobAwarded, JobClosed, JobDelivered, Receipt
+from deai import callback, unixfs
+from deai.chain import Chain, JobAwarded, JobClosed, JobDelivered, JobDisputed, Receipt
 from deai.cid import Cid, Codec
-from deai.clock import chain_now
 from deai.content import Content
-from deai.deployment import Deployment, Token
-from deai.docker_config import DockerConfig, config_path
-from deai.errors import BadContent, BadField, BadSignature, ContentMissing, DeaiError, WrongState
+from deai.deployment import Deployment
+from deai.draft import Draft, Drafts, Panel
+from deai.errors import BadContent, BadField, ContentMissing, DeaiError, Unavailable, WrongState
 from deai.home import Home
-from deai.image_reference import Platform, Reference
-from deai.job import ZERO_DIGEST, Address, Job, JobId, JobState, Outcome, Payout, Terms, Timestamp, Wei
-from deai.job_file import JobFile, seconds
+from deai.job import (
+    ZERO_ADDRESS,
+    ZERO_DIGEST,
+    Address,
+    JobId,
+    JobState,
+    Outcome,
+    Payout,
+    Terms,
+)
+from deai.job_file import JobFile
 from deai.market_api import MarketApi
 from deai.progress import Metered, Moved, unmoved
-from deai.registry import Manifest, Registry
-from deai.result import EXIT_NAME, LOG_NAME, ExitRecord, reserved
-from deai.signing import check_ask, job_id, sign_job
+from deai.result import EXIT_NAME, ExitRecord
+from deai.signing import job_id, sign_approval, sign_jobs
 from deai.spec import Spec
 from deai.store import Block, Store
 from deai.unixfs import Fetched, Limits
 from deai.wire import CallbackView, JobJson, JobView, Order
 
-DELIVER_MARGIN_SECONDS = 900
-"""Added to a job's own time: for starting, collecting and publishing."""
-MIN_SECONDS = 60
-"""Shorter windows could be decided by a block's time, which may be off by some seconds."""
 MAX_EXIT_BYTES = 1 << 20
-DEFAULT_PLATFORM = "linux/amd64"
-_CID_LETTERS = 46
-"""Of the shortest CIDs there are: `Qm…`."""
-MATCHER_SECONDS = 30
-"""How long the market alone may award; afterwards the provider may do it itself."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """A job ready to be signed, and what it will cost."""
-
-    spec: Spec
-    manifest: Manifest | None
-    """What the image's name was resolved to, where a registry has it."""
-    job: Job
-    token: Token
-    callback_url: str | None
-    offer: Ask | None
-    """The cheapest standing offer that fits, or None."""
-    quote: Wei | None
-    """What that offer asks for the whole job."""
-    reason: str
-    """Why no offer fits; empty if one does."""
-    balance: Wei
-    """What the submitter has in the escrow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +85,20 @@ class Submitter:
         market: MarketApi,
         store: Content,
         home: Home,
+        panel: Panel | None = None,
     ) -> None:
+        """`panel` is the deployment's, where it has one: it is asked before a job names it as its arbiter."""
         self.account, self.deployment = account, deployment
         self.chain, self.market, self.store, self.home = chain, market, store, home
+        self._drafts = Drafts(
+            submitter=self.address,
+            deployment=deployment,
+            chain=chain,
+            market=market,
+            store=store,
+            home=home,
+            panel=panel,
+        )
 
     @property
     def address(self) -> Address:
@@ -123,57 +110,11 @@ class Submitter:
     def draft(self, file: JobFile) -> Draft:
         """Checks everything about a job and finds what it would cost. Signs nothing, sends nothing.
 
-        Raises BadField for a field that is wrong or a cap above the balance, ContentMissing for an input that is not in the store,
-        BadContent for an image that is not what its registry says, RegistryUnavailable, MarketUnavailable, ChainUnavailable, StoreUnavailable.
+        Raises BadField for a field that is wrong, a cap above the balance, or a setting in which cheating pays; ContentMissing for an input that
+        is not in the store, BadContent for an image that is not what its registry says, RegistryUnavailable, MarketUnavailable,
+        ChainUnavailable, StoreUnavailable.
         """
-        token = self.deployment.token(file.payment_token)
-        cap = token.amount(file.payment_amount, "payment_amount")
-        if cap == 0:
-            raise BadField("payment_amount", file.payment_amount, "must be more than 0")
-        spec, manifest = self._spec(file)
-        balance = self.chain.balance(token.address, self.address)
-        if balance < cap:
-            lacking = token.show(Wei(cap - balance)).split()[0]
-            raise BadField(
-                "payment_amount",
-                token.show(cap),
-                f"is above your balance in the escrow, {token.show(balance)}; first: deai deposit {token.symbol} {lacking}",
-            )
-        now = chain_now(self.chain)
-        bond = token.amount(file.bond, "bond")
-        award_within = seconds(file.award_within, "award_within")
-        window = seconds(file.window, "window")
-        for field, given, least in (("award_within", award_within, 1), ("window", window, 0)):
-            if (given < MIN_SECONDS and given != 0) or given < least:
-                raise BadField(
-                    field, f"{given} s", f"is shorter than {MIN_SECONDS} s: block times are not that exact"
-                )
-        offer, quote, reason = self._cheapest(spec, token, cap, bond, now)
-        job = Job(
-            submitter=self.address,
-            token=token.address,
-            price_start=quote or Wei(0),
-            price_cap=cap,
-            bond=bond,
-            matcher=self.market.info().matcher,
-            open_at=Timestamp(now + MATCHER_SECONDS),
-            award_by=Timestamp(now + MATCHER_SECONDS + award_within),
-            deliver_seconds=spec.max_seconds + DELIVER_MARGIN_SECONDS,
-            challenge_seconds=window,
-            spec=spec.cid().digest,
-            salt=secrets.token_bytes(32),
-        )
-        return Draft(
-            spec=spec,
-            manifest=manifest,
-            job=job,
-            token=token,
-            callback_url=file.callback_url,
-            offer=offer,
-            quote=quote,
-            reason=reason,
-            balance=balance,
-        )
+        return self._drafts.draft(file)
 
     def submit(self, draft: Draft) -> JobId:
         """Hands the job's content to the market, signs the job, keeps a copy of the order, and hands that to the market. Locks no money.
@@ -181,43 +122,84 @@ class Submitter:
         When the market does not take the content, nothing is signed; when it does not answer to the order, the copy is there: `resubmit`
         sends it again.
         """
+        (job,) = self.submit_many([draft])
+        return job
+
+    def submit_many(self, drafts: Sequence[Draft]) -> list[JobId]:
+        """`submit` for many jobs, by one signature: one question of a wallet. Each order stands for itself, in the market and in the escrow.
+
+        When the market does not take one of the orders, the error's notes name it and those after it: they are to be sent again.
+        """
+        for draft in drafts:
+            self._drafts.check(draft.job)
+        for draft in drafts:
+            self._share_unsigned(draft.spec)
+        domain = self.deployment.domain
+        signatures = sign_jobs(self.account, [draft.job for draft in drafts], domain)
+        orders = [self._keep(draft, signature) for draft, signature in zip(drafts, signatures, strict=True)]
+        for place, (_, order) in enumerate(orders):
+            try:
+                self.market.submit(order, self.account)
+            except DeaiError as error:
+                for job, _ in orders[place:]:
+                    # The market may have taken it and only its answer be lost: a second draft would be a second job.
+                    error.add_note(
+                        f"the order is signed and kept: `deai submit again {job}` sends it, `deai cancel {job}` ends it"
+                    )
+                raise
+        return [job for job, _ in orders]
+
+    def post(self, draft: Draft) -> JobId:
+        """Puts the job on chain: an authorisation that needs no signature, and no market but for the content. Locks no money.
+
+        Raises what `submit` does for the content, and ContractError, ChainUnavailable.
+        """
+        self._drafts.check(draft.job)
+        self.store.put([Block(draft.spec.cid(), draft.spec.canonical())])
+        self._share_unsigned(draft.spec)
+        self.store.share(draft.spec.cid())
+        job, _ = self._keep(draft, b"")
         try:
-            self._share(draft.spec)
-        except DeaiError as error:
+            self.chain.post(self.account, draft.job)
+        except Unavailable as error:
             error.add_note(
-                "nothing was signed: the job's content did not get to the market, where its provider would read it"
+                f"it may be on chain all the same: `deai status {job}` tells, `deai cancel {job}` ends it"
             )
             raise
+        return job
+
+    def resubmit(self, job: JobId) -> None:
+        """Hands the market a job's content and the kept copy of its order once more; a posted job's order is on the chain. Harmless if the
+        market has them."""
+        order = self.home.order(job)
+        spec = Spec.parse(order.spec.encode())
+        self._share(spec)
+        if order.signature:
+            self.market.submit(order, self.account)
+        else:
+            self.store.share(spec.cid())
+
+    def cancel(self, job: JobId) -> Receipt:
+        """Ends a job that was not awarded: nobody can award it any more. Raises WrongState once it was."""
+        return self.chain.cancel(self.account, self.home.order(job).job.value())
+
+    def cancel_all(self, token: Address) -> Receipt:
+        """Ends all jobs in `token` that were not awarded, those signed and those posted, wherever they are."""
+        return self.chain.cancel_all(self.account, token)
+
+    def _keep(self, draft: Draft, signature: bytes) -> tuple[JobId, Order]:
         spec = draft.spec.canonical()
         self.store.put([Block(draft.spec.cid(), spec)])
         order = Order(
             job=JobJson.of(draft.job),
-            signature=sign_job(self.account, draft.job, self.deployment.domain),
+            signature=signature,
             spec=spec.decode(),
             callback_url=draft.callback_url,
             callback_secret=callback.new_secret() if draft.callback_url else None,
         )
         job = job_id(draft.job, self.deployment.domain)
         self.home.save_order(job, order)
-        try:
-            self.market.submit(order, self.account)
-        except DeaiError as error:
-            # The market may have taken it and only its answer be lost: a second draft would be a second job.
-            error.add_note(
-                f"the order is signed and kept: `deai submit again {job}` sends it, `deai cancel {job}` ends it"
-            )
-            raise
-        return job
-
-    def resubmit(self, job: JobId) -> None:
-        """Hands the market a job's content and the kept copy of its order once more. Harmless if the market has them."""
-        order = self.home.order(job)
-        self._share(Spec.parse(order.spec.encode()))
-        self.market.submit(order, self.account)
-
-    def cancel(self, job: JobId) -> Receipt:
-        """Ends a job that was not awarded: nobody can award it any more. Raises WrongState once it was."""
-        return self.chain.cancel(self.account, self.home.order(job).job.value())
+        return job, order
 
     # Following.
 
@@ -232,6 +214,8 @@ class Submitter:
                         terms = event.terms
                     case JobDelivered() if terms is not None:
                         terms = terms.delivered(event.result, event.window_end)
+                    case JobDisputed() if terms is not None:
+                        terms = terms.disputed(event.disputer, event.rule_by)
                     case JobClosed():
                         payout = event.payout
         return Progress(state=state, outcome=outcome, terms=terms, payout=payout)
@@ -308,6 +292,26 @@ class Submitter:
         """Takes the price back from a provider that missed its deadline; its bond is burned. Anyone may."""
         return self.chain.reclaim(self.account, job, self._terms(job))
 
+    def dispute(self, job: JobId) -> Receipt:
+        """Opens a case against the delivered result. Prepays the job's dispute fee from the balance in the escrow: it comes back if the arbiter
+        finds the result wrong, and so does the price.
+
+        Raises BadField for a job that nobody judges, WindowOver, InsufficientBalance, WrongState.
+        """
+        terms = self._terms(job)
+        if terms.arbiter == ZERO_ADDRESS:
+            raise BadField("job", job, "has no arbiter: nobody judges it, and what was delivered is paid")
+        return self.chain.dispute(self.account, job, terms)
+
+    def lapse(self, job: JobId) -> Receipt:
+        """Ends a case whose arbiter was silent: half the price each, if the submitter had opened it. Anyone may. Raises RuleByAhead."""
+        return self.chain.lapse(self.account, job, self._terms(job))
+
+    def sign_approval(self, job: JobId, result: Cid) -> bytes:
+        """The consent to `result` before it is delivered: with it the awarded provider delivers and is paid in one transaction."""
+        provider = self._terms(job).provider
+        return sign_approval(self.account, job, provider, result.digest, self.deployment.domain)
+
     def _terms(self, job: JobId) -> Terms:
         progress = self.progress(job)
         if progress.terms is None:
@@ -317,6 +321,15 @@ class Submitter:
     def _share(self, spec: Spec) -> None:
         for cid in (*spec.inputs.values(), *filter(None, [spec.image.cid])):
             self.store.share(Cid.parse(cid))
+
+    def _share_unsigned(self, spec: Spec) -> None:
+        try:
+            self._share(spec)
+        except DeaiError as error:
+            error.add_note(
+                "nothing was signed: the job's content did not get to the market, where its provider would read it"
+            )
+            raise
 
     def _fetch(self, store: Store, cid: Cid, target: Path, limits: Limits) -> Fetched:
         if not target.exists():
@@ -335,90 +348,3 @@ class Submitter:
             return ExitRecord.parse(unixfs.read(self.store, found, MAX_EXIT_BYTES))
         except (BadContent, BadField):
             return None
-
-    def _spec(self, file: JobFile) -> tuple[Spec, Manifest | None]:
-        inputs = {}
-        for name, text in (("script", file.input_script_cid), ("data", file.input_data_cid)):
-            if text is not None:
-                inputs[name] = self._input(f"input_{name}_cid", text)
-        if file.command is not None:
-            command = file.command
-        elif "script" in inputs:
-            folder = unixfs.kind(self.store, inputs["script"]) == "folder"
-            command = ("python3", "/inputs/script/main.py" if folder else "/inputs/script")
-        else:
-            raise BadField("command", None, "give a command, or a script by --input-script-cid")
-        image, manifest = self._image(file)
-        spec = Spec.build(
-            name=file.name,
-            image=image,
-            command=list(command),
-            env=file.env,
-            inputs={name: str(cid) for name, cid in inputs.items()},
-            output_path=file.output_path,
-            resources=profiles.resources_of(file.compute_profile, file.resources, self.home.folder),
-            max_seconds=seconds(file.timeout, "timeout"),
-        )
-        if reserved(spec.output_path):
-            raise BadField(
-                "output_path", file.output_path, f"is where {EXIT_NAME} and {LOG_NAME} of the result are"
-            )
-        return spec, manifest
-
-    def _input(self, field: str, text: str) -> Cid:
-        try:
-            cid = Cid.parse(text)
-        except BadField as error:
-            raise BadField(field, text, error.rule) from error
-        if not self.store.has(cid):
-            raise ContentMissing(f"{field}: {text}: is not in the content store; add it with `deai add`")
-        return cid
-
-    def _image(self, file: JobFile) -> tuple[dict[str, str], Manifest | None]:
-        """The image as a spec names it: an archive by CID, or a registry's by the digest that its name has there now."""
-        text = file.docker_image
-        cid = self.home.images().get(text) or (text if _could_be_cid(text) else None)
-        if cid is not None:
-            if file.platform is not None:
-                raise BadField("platform", file.platform, "is for images of a registry; an archive holds one")
-            return {"cid": str(self._input("docker_image", cid))}, None
-        platform = Platform.parse(file.platform or DEFAULT_PLATFORM)
-        with Registry(DockerConfig(config_path())) as registry:
-            manifest = registry.manifest(Reference.parse(text), platform)
-        return {"digest": str(manifest.reference)}, manifest
-
-    def _cheapest(
-        self, spec: Spec, token: Token, cap: Wei, bond: Wei, now: Timestamp
-    ) -> tuple[Ask | None, Wei | None, str]:
-        best: tuple[Wei, Ask] | None = None
-        reason = "no provider offers anything for this token"
-        for signed in self.market.asks():
-            try:
-                ask = Ask.parse(signed.ask.encode())
-                check_ask(ask, signed.signature)
-            except (ValueError, BadSignature):
-                continue  # the market's mistake; an offer nobody signed is none
-            if ask.provider == self.address or ask.expires_at <= now:
-                continue
-            prices = ask.prices.get(token.address)
-            if prices is None or (ask.chain_id, ask.contract) != (
-                self.deployment.chain_id,
-                self.deployment.contract,
-            ):
-                continue
-            lacking = asks.fits(spec.resources, ask.capacity)
-            quote = asks.quote(prices, spec.resources, spec.max_seconds)
-            if lacking is not None:
-                reason = lacking
-            elif quote > cap:
-                reason = f"the cheapest fitting offer asks {token.show(quote)}, more than the cap"
-            elif bond > ask.max_bond.get(token.address, 0):
-                reason = f"no fitting offer locks a bond of {token.show(bond)}"
-            elif best is None or quote < best[0]:
-                best = quote, ask
-        return (best[1], best[0], "") if best else (None, None, reason)
-
-
-def _could_be_cid(text: str) -> bool:
-    """Whether an image's name is a CID, right or mistyped, rather than a name in a registry."""
-    return len(text) >= _CID_LETTERS and text.isalnum()

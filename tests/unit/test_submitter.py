@@ -11,6 +11,7 @@ from deai import unixfs
 from deai.ask import Ask, Capacity, Prices
 from deai.cid import Cid, Codec
 from deai.content import Content
+from deai.draft import MATCHER_SECONDS
 from deai.errors import BadField, ContentMissing, DeaiError, MarketUnavailable, WrongState
 from deai.home import Home
 from deai.job import Address, Bid, JobId, JobState, Outcome, Timestamp, Wei
@@ -19,7 +20,7 @@ from deai.local_store import LocalStore
 from deai.market_api import MarketApi
 from deai.result import EXIT_NAME, ExitRecord
 from deai.signing import sign_ask, sign_bid
-from deai.submitter import MATCHER_SECONDS, Submitter
+from deai.submitter import Submitter
 from deai.testing import DAI, MemoryChain
 from deai.wire import JobView, MarketInfo, Order, SignedAsk
 

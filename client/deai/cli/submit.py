@@ -12,7 +12,7 @@ from deai.job import JobState
 from deai.terminal import command, emit, open_job, open_submitter, safe_line, say
 
 if TYPE_CHECKING:
-    from deai.submitter import Draft
+    from deai.draft import Draft
 
 
 @main.group()
