@@ -2,7 +2,6 @@
 
 import secrets
 from dataclasses import dataclass
-from typing import Protocol
 
 from deai import ask as asks
 from deai import profiles, unixfs
@@ -20,6 +19,7 @@ from deai.image_reference import Platform, Reference
 from deai.job import ZERO_ADDRESS, ZERO_DIGEST, Address, Job, Timestamp, Wei
 from deai.job_file import JobFile, fraction, seconds
 from deai.market_api import MarketApi
+from deai.panel import Panel
 from deai.registry import Manifest, Registry
 from deai.result import EXIT_NAME, LOG_NAME, reserved
 from deai.signing import check_ask
@@ -35,28 +35,6 @@ DEFAULT_PLATFORM = "linux/amd64"
 _CID_LETTERS = 46
 """Of the shortest CIDs there are: `Qm…`."""
 _CASE_FIELDS = ("seats", "resource_class", "check_rate", "outside_gain", "dispute_fee", "ruling")
-
-
-class Panel(Protocol):
-    """What is asked of the arbiter before a job names it. Raises ChainUnavailable."""
-
-    @property
-    def address(self) -> Address: ...
-
-    def fee_token(self) -> Address:
-        """The token in which jobs pay it."""
-
-    def seat_fee(self) -> Wei:
-        """The least a case pays per seat."""
-
-    def ruling_seconds(self, deliver_seconds: int) -> int:
-        """The least time that a job with these `deliver_seconds` leaves it."""
-
-    def tickets(self, resource_class: int) -> int:
-        """The stakes in that class."""
-
-    def unfit(self, job: Job) -> str:
-        """The field of the job for which the panel takes no case of it; empty if it takes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +136,7 @@ class Drafts:
         if job.arbiter == ZERO_ADDRESS:
             return
         panel = self._panel()
-        least = panel.ruling_seconds(job.deliver_seconds)
+        least = _ruling_seconds(panel, job.deliver_seconds)
         if job.ruling_seconds < least:
             rule = f"is less than the {least} s that a case of this job may take"
             raise BadField("ruling", f"{job.ruling_seconds} s", rule)
@@ -177,15 +155,11 @@ class Drafts:
                     raise BadField(field, given, "is for jobs whose verification is `optimistic`")
             return None
         panel = self._panel()
-        if panel.fee_token() != token.address:
-            known = next(
-                (each.symbol for each in self.deployment.tokens if each.address == panel.fee_token()), None
-            )
-            raise BadField(
-                "payment_token",
-                token.symbol,
-                f"is not what the panel is paid in, {known or panel.fee_token()}",
-            )
+        paid_in = panel.rules.fee_token
+        if paid_in != token.address:
+            symbols = {each.address: each.symbol for each in self.deployment.tokens}
+            rule = f"is not what the panel is paid in, {symbols.get(paid_in, paid_in)}"
+            raise BadField("payment_token", token.symbol, rule)
         if seconds(file.window, "window") == 0:
             raise BadField("window", file.window, "leaves no time to dispute a result")
         wishes = Wishes(
@@ -198,10 +172,10 @@ class Drafts:
             ruling_seconds=None if file.ruling is None else seconds(file.ruling, "ruling"),
         )
         court = Court(
-            arbiter=panel.address,
-            seat_fee=panel.seat_fee(),
-            ruling_seconds=panel.ruling_seconds(deliver_seconds),
-            tickets=panel.tickets(wishes.resource_class),
+            arbiter=panel.contract,
+            seat_fee=panel.rules.seat_fee,
+            ruling_seconds=_ruling_seconds(panel, deliver_seconds),
+            tickets=panel.resource_class(wishes.resource_class).tickets,
         )
         _, quote, _ = self._cheapest(spec, token, cap, Wei(0), now)
         return arbitration(wishes, court, cap, quote or cap, token.show)
@@ -308,6 +282,11 @@ def _times(file: JobFile) -> tuple[int, int]:
         if (given < MIN_SECONDS and given != 0) or given < least:
             raise BadField(field, f"{given} s", _too_short())
     return window, award_within
+
+
+def _ruling_seconds(panel: Panel, deliver_seconds: int) -> int:
+    """The least time that a job with these `deliver_seconds` leaves the panel for a case."""
+    return panel.case_seconds(deliver_seconds) + panel.rules.pace.open_seconds
 
 
 def _too_short() -> str:

@@ -20,7 +20,7 @@ from deai.chain import Chain, JobAwarded, JobClosed, JobDelivered, JobDisputed, 
 from deai.cid import Cid, Codec
 from deai.content import Content
 from deai.deployment import Deployment
-from deai.draft import Draft, Drafts, Panel
+from deai.draft import Draft, Drafts
 from deai.errors import BadContent, BadField, ContentMissing, DeaiError, Unavailable, WrongState
 from deai.home import Home
 from deai.job import (
@@ -35,6 +35,7 @@ from deai.job import (
 )
 from deai.job_file import JobFile
 from deai.market_api import MarketApi
+from deai.panel import Panel
 from deai.progress import Metered, Moved, unmoved
 from deai.result import EXIT_NAME, ExitRecord
 from deai.signing import job_id, sign_approval, sign_jobs
