@@ -16,7 +16,7 @@ from deai.wire import Match, SignedAsk
 from deai_provider import policy
 from deai_provider.assignment import Assignment
 from deai_provider.inventory import Inventory
-from deai_provider.ledger import BUSY, Entry, Step
+from deai_provider.ledger import BUSY, UNPAID, Entry, Step
 from deai_provider.purse import Purse
 from deai_provider.workshop import Workshop
 
@@ -245,7 +245,7 @@ class Agent:
             self._work(entry.id)
 
     def _collect(self) -> None:
-        delivered = self._shop.ledger.entries(frozenset({Step.DELIVERED}))
+        delivered = self._shop.ledger.entries(UNPAID)
         self._purse.forget_all_but({entry.id for entry in delivered})
         for entry in delivered:
             if self._purse.is_due(entry):

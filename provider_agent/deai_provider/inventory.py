@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from deai.chain import JobAwarded, JobDelivered
+from deai.chain import JobAwarded
 from deai.cid import Cid, Codec
 from deai.errors import ContentMissing, Unavailable, WrongRequest
 from deai.job import JobId, JobState, Timestamp
 from deai.wire import LogChunk
 from deai_provider import reconcile, staging
 from deai_provider.ledger import UNDER_AWARD, Step
-from deai_provider.workshop import REORG_BLOCKS, Workshop, award_facts
+from deai_provider.workshop import REORG_BLOCKS, Workshop, award_facts, known, terms_after
 
 _log = logging.getLogger(__name__)
 _AWAY_POLLS, _REFUSED_POLLS, _REFUSED_GROWTH, _MAX_REFUSED_POLLS = 40, 80, 2, 14_400
@@ -142,14 +142,11 @@ class Inventory:
         }
         state = shop.chain.state(award.id)[0]
         step = Step.AWARDED
-        if state is JobState.DELIVERED:
-            last = shop.chain.head().number
-            events = shop.chain.events(award.block, last, award.id)
-            delivery = next(event for event in reversed(events) if isinstance(event, JobDelivered))
-            facts["terms"] = award.terms.delivered(delivery.result, delivery.window_end)
-            facts["result"] = str(Cid(Codec.DAG_PB, delivery.result))
-            step = Step.DELIVERED
-        job = reconcile.job_of(award.terms)
+        if state in (JobState.DELIVERED, JobState.DISPUTED):
+            terms = known(terms_after(shop.chain.events(award.block, shop.chain.head().number, award.id)))
+            facts["terms"], facts["result"] = terms, str(Cid(Codec.DAG_PB, terms.result))
+            step = Step.DISPUTED if state is JobState.DISPUTED else Step.DELIVERED
+        job = reconcile.job_of(award)
         try:
             facts["spec"] = staging.read_spec(shop.store, job)
         except Unavailable as error:

@@ -65,7 +65,10 @@ class Step(StrEnum):
     COLLECTED = "collected"  # -> PUBLISHED, LOST, FAILED
     PUBLISHED = "published"  # -> DELIVERING, LOST, FAILED
     DELIVERING = "delivering"  # -> DELIVERED, LOST, FAILED
-    DELIVERED = "delivered"  # -> DONE, DELIVERING (a reorg undid the delivery), LOST (it undid the award)
+    DELIVERED = (
+        "delivered"  # -> DONE, DISPUTED, DELIVERING (a reorg undid the delivery), LOST (it undid the award)
+    )
+    DISPUTED = "disputed"  # -> DONE, DELIVERED (a reorg undid the dispute), DELIVERING, LOST
     DONE = "done"  # closed, and what was due is in the escrow's balance
     DECLINED = "declined"  # would not: -> MATCHED
     LOST = "lost"  # somebody else's, or nobody's: -> MATCHED, AWARDED (the award came late)
@@ -82,7 +85,8 @@ ARROWS: dict[Step, frozenset[Step]] = {
     Step.COLLECTED: frozenset({Step.PUBLISHED, Step.LOST, Step.FAILED}),
     Step.PUBLISHED: frozenset({Step.DELIVERING, Step.LOST, Step.FAILED}),
     Step.DELIVERING: frozenset({Step.DELIVERED, Step.LOST, Step.FAILED}),
-    Step.DELIVERED: frozenset({Step.DONE, Step.DELIVERING, Step.LOST}),
+    Step.DELIVERED: frozenset({Step.DONE, Step.DISPUTED, Step.DELIVERING, Step.LOST}),
+    Step.DISPUTED: frozenset({Step.DONE, Step.DELIVERED, Step.DELIVERING, Step.LOST}),
     Step.DONE: frozenset(),
     Step.DECLINED: frozenset({Step.MATCHED}),
     Step.LOST: frozenset({Step.MATCHED, Step.AWARDED}),
@@ -98,6 +102,10 @@ UNDER_AWARD = frozenset({Step.AWARDED, Step.RUNNING, Step.COLLECTED, Step.PUBLIS
 
 BUSY = BEFORE_AWARD | UNDER_AWARD
 """Steps that hold a slot and resources of this machine."""
+
+
+UNPAID = frozenset({Step.DELIVERED, Step.DISPUTED})
+"""The work is done, and its pay is not decided yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,7 +286,7 @@ class Ledger:
         """A row for a promise that the chain knows and this ledger does not, or not as one that stands. Raises Bug for a job under way."""
         with self._writing():
             old = self._find(id_)
-            if old is not None and old.step in BUSY | {Step.DELIVERED, Step.DONE}:
+            if old is not None and old.step in BUSY | UNPAID | {Step.DONE}:
                 raise Bug(f"ledger: job {id_} is here, at {old.step}")
             if old is None:
                 self._db.execute(
@@ -324,8 +332,8 @@ class Ledger:
         """The delivered jobs whose result the market does not have yet, the oldest match first."""
         with self._asking():
             rows = self._db.execute(
-                "SELECT * FROM jobs WHERE step IN (?, ?) AND shared = 0 AND result IS NOT NULL ORDER BY matched_at, rowid",
-                (Step.DELIVERED, Step.DONE),
+                "SELECT * FROM jobs WHERE step IN (?, ?, ?) AND shared = 0 AND result IS NOT NULL ORDER BY matched_at, rowid",
+                (Step.DELIVERED, Step.DISPUTED, Step.DONE),
             ).fetchall()
         return [_read(row) for row in rows]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deai.ask import Capacity, Prices, fits, quote
-from deai.job import MAX_BID_SECONDS, ZERO_ADDRESS, ZERO_DIGEST, Address, Job, Terms, Timestamp, Wei, ramp
+from deai.job import BASIS_POINTS, MAX_BID_SECONDS, ZERO_ADDRESS, Address, Job, Terms, Timestamp, Wei, ramp
 from deai.result import reserved
 from deai.spec import Spec
 
@@ -19,6 +19,22 @@ SEND_SECONDS = 5
 
 GRACE_SECONDS = 15
 """A bid is given up this long after it expired: its award may be mined but not seen yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arbitration:
+    """Which arbiters may judge this provider's work, and within what limits. Times in seconds."""
+
+    arbiters: frozenset[Address] = frozenset()
+    """Who may be a job's arbiter. A job without one is always served."""
+    min_ruling_seconds: int = 3_600
+    """An arbiter with less time than this falls silent, and then half the price is lost."""
+    max_ruling_seconds: int = 14 * 86_400
+    """The longest a bond waits for a ruling."""
+    max_fee_bps: int = 9_000
+    """The highest part of the bond, in 1/10,000, that a case may cost: what a lying arbiter could take. The rest would be burned, so
+    it gains nothing by that.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +61,7 @@ class Rules:
     max_fee_bps: int
     """The highest part of the price for the matcher, in 1/10,000."""
     max_inputs: int
+    arbitration: Arbitration = Arbitration()
     confirmations: int
     """The base of `confirmations`."""
     confirm_unit: Mapping[Address, Wei]
@@ -65,6 +82,10 @@ class Room:
     """The submitter's balance in the escrow that no other job of its own, staged here, counts on."""
     gas: Wei
     """What the provider holds of the chain's coin."""
+    epoch: int = 0
+    """The one that the submitter's jobs in this token must have."""
+    unfit: str = ""
+    """Why the job's arbiter would take no case of it; empty if it would."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +100,12 @@ def bid(job: Job, spec: Spec, rules: Rules, room: Room, now: Timestamp) -> Wei |
 
     The price is `ask.quote`, and never above what the job's ramp allows now.
     """
-    reason = _unserved(job, rules) or _untimely(job, spec, rules, now) or _unfit(job, spec, rules, room)
+    reason = (
+        _unserved(job, rules)
+        or _unjudged(job, rules.arbitration, room)
+        or _untimely(job, spec, rules, now)
+        or _unfit(job, spec, rules, room)
+    )
     if reason:
         return Refusal(reason)
     price = quote(rules.prices[job.token], spec.resources, spec.max_seconds)
@@ -98,12 +124,29 @@ def _unserved(job: Job, rules: Rules) -> str | None:
         return f"token: {job.token} is not one this provider takes"
     if job.submitter == rules.provider:
         return "submitter: is this provider"
-    if job.arbiter != ZERO_ADDRESS or job.arbiter_data != ZERO_DIGEST or job.ruling_seconds:
-        return f"arbiter: {job.arbiter} is not one this provider knows"
-    if job.epoch:
-        return f"epoch: {job.epoch} is not served yet"
     if job.matcher_fee_bps > rules.max_fee_bps:
         return f"matcher_fee_bps: {job.matcher_fee_bps}, this provider gives at most {rules.max_fee_bps}"
+    return None
+
+
+def _unjudged(job: Job, arbitration: Arbitration, room: Room) -> str | None:
+    if job.epoch != room.epoch:
+        return f"epoch: {job.epoch}, its submitter's jobs are of {room.epoch} now"
+    if job.arbiter == ZERO_ADDRESS:
+        return None
+    if job.arbiter not in arbitration.arbiters:
+        return f"arbiter: {job.arbiter} is not one this provider knows"
+    if job.ruling_seconds < arbitration.min_ruling_seconds:
+        return f"ruling_seconds: {job.ruling_seconds}, at least {arbitration.min_ruling_seconds} needed for a case"
+    if job.ruling_seconds > arbitration.max_ruling_seconds:
+        return f"ruling_seconds: {job.ruling_seconds}, at most {arbitration.max_ruling_seconds} served"
+    if job.dispute_fee * BASIS_POINTS > job.bond * arbitration.max_fee_bps:
+        return (
+            f"dispute_fee: {job.dispute_fee} of a bond of {job.bond},"
+            f" this provider gives at most {arbitration.max_fee_bps / 100:g} %"
+        )
+    if room.unfit:
+        return f"arbiter: would take no case of this job: {room.unfit}"
     return None
 
 
@@ -160,9 +203,9 @@ def unlike(terms: Terms, job: Job, price: Wei) -> str | None:
         "price": price,
         "bond": job.bond,
         "arbiter": job.arbiter,
+        "dispute_fee": job.dispute_fee,
         "challenge_seconds": job.challenge_seconds,
         "ruling_seconds": job.ruling_seconds,
-        "spec": job.spec,
     }
     for name, value in expected.items():
         if getattr(terms, name) != value:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from deai.chain import JobAwarded
-from deai.job import ZERO_DIGEST, Address, Job, JobId, JobState, Terms, Timestamp
+from deai.job import ZERO_DIGEST, Address, Job, JobId, JobState, Timestamp
 from deai_provider.executor import EngineLife, RunStatus
 from deai_provider.ledger import BUSY, UNDER_AWARD, Step
 
@@ -61,7 +61,7 @@ def plan(found: Findings) -> Plan:
         for award in found.awards
         if found.steps.get(award.id) in (None, *UNPROMISED)
         and (
-            found.states.get(award.id) is JobState.DELIVERED
+            found.states.get(award.id) in (JobState.DELIVERED, JobState.DISPUTED)
             or (found.states.get(award.id) is JobState.AWARDED and found.now < award.terms.deliver_by)
         )
     )
@@ -79,8 +79,9 @@ def strays(steps: Mapping[JobId, Step], engine: Iterable[JobId]) -> tuple[JobId,
     return tuple(sorted(id_ for id_ in engine if steps.get(id_) not in UNDER_AWARD))
 
 
-def job_of(terms: Terms) -> Job:
+def job_of(award: JobAwarded) -> Job:
     """As much of the signed job as its award tells. Its id is not this job's digest: what the award does not fix is lost."""
+    terms = award.terms
     return Job(
         submitter=terms.submitter,
         token=terms.token,
@@ -88,14 +89,15 @@ def job_of(terms: Terms) -> Job:
         price_cap=terms.price,
         bond=terms.bond,
         arbiter=terms.arbiter,
-        arbiter_data=terms.arbiter_data,
+        dispute_fee=terms.dispute_fee,
+        arbiter_data=award.arbiter_data,
         matcher=terms.matcher,
         open_at=Timestamp(0),
         award_by=terms.deliver_by,
         deliver_seconds=0,
         challenge_seconds=terms.challenge_seconds,
         ruling_seconds=terms.ruling_seconds,
-        spec=terms.spec,
+        spec=award.spec,
         salt=ZERO_DIGEST,
     )
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from deai.job import JobId
-from deai_provider import reconcile, result_folder, staging
+from deai_provider import reconcile, reproducible, result_folder, staging
 from deai_provider.executor import Run, RunState, RunStatus
 from deai_provider.ledger import Entry, Step
 from deai_provider.relay import Relay
@@ -71,7 +71,7 @@ class Running:
                     job=self._id,
                     image=image,
                     command=spec.command,
-                    env=tuple(sorted(spec.env.items())),
+                    env=reproducible.environment(spec),
                     inputs=staging.inputs_folder(shop.folder(self._id)),
                     resources=spec.resources,
                     max_seconds=spec.max_seconds,

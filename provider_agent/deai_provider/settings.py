@@ -9,10 +9,10 @@ from pydantic_settings import SettingsConfigDict
 from deai.ask import Prices
 from deai.deployment import AddressField, Deployment
 from deai.errors import BadField
-from deai.job import Address, Wei
+from deai.job import ZERO_ADDRESS, Address, Wei
 from deai.settings import ContentSettings
 from deai_provider.hardware import Reserve
-from deai_provider.policy import Rules
+from deai_provider.policy import Arbitration, Rules
 
 _GWEI = 10**9
 
@@ -89,6 +89,14 @@ class Settings(ContentSettings):
     """The longest it waits for its pay."""
     max_fee_bps: int = Field(default=500, ge=0, le=10_000)
     """The highest part of the price for the matcher, in 1/10,000."""
+    arbiters: tuple[AddressField, ...] = ()
+    """Who else may judge its work, beside the deployment's panel. Jobs with any other arbiter are not taken."""
+    min_ruling_seconds: int = Field(default=3_600, ge=0)
+    """The shortest time to rule: an arbiter that has less falls silent, and half the price is lost."""
+    max_ruling_seconds: int = Field(default=14 * 86_400, ge=0)
+    """The longest its bond waits for a ruling."""
+    max_dispute_fee_bps: int = Field(default=9_000, ge=0, le=10_000)
+    """The highest part of the bond that a case may cost, in 1/10,000."""
     max_inputs: int = Field(default=32, ge=0)
     max_input_mib: int = Field(default=16_384, ge=1)
     """All inputs of one job together."""
@@ -147,6 +155,12 @@ class Settings(ContentSettings):
             max_challenge_seconds=self.max_challenge_seconds,
             max_fee_bps=self.max_fee_bps,
             max_inputs=self.max_inputs,
+            arbitration=Arbitration(
+                arbiters=(deployment.arbiters | {*self.arbiters}) - {ZERO_ADDRESS},
+                min_ruling_seconds=self.min_ruling_seconds,
+                max_ruling_seconds=self.max_ruling_seconds,
+                max_fee_bps=self.max_dispute_fee_bps,
+            ),
             confirmations=self.confirmations,
             confirm_unit=confirm_unit,
             withdraw_above=_amounts("withdraw_above", self.withdraw_above, deployment),

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -11,11 +11,12 @@ from typing import Any, Protocol, TypeVar
 from eth_account.signers.local import LocalAccount
 
 from deai.ask import Capacity, without
-from deai.chain import Chain, JobAwarded
+from deai.chain import Chain, Event, JobAwarded, JobDelivered, JobDisputed
 from deai.clock import ChainClock
 from deai.content import Content
 from deai.errors import Bug, Unavailable
 from deai.job import Address, Job, JobId, JobState, Terms, Timestamp, Wei
+from deai.panel import Panel
 from deai.signing import Domain
 from deai.wire import LogChunk, Matches, Observation, SignedAsk, SignedBid
 from deai_provider import policy
@@ -78,6 +79,8 @@ class Workshop:
     """How far back an agent that starts looks for awards that its ledger does not know."""
     clock: ChainClock
     poll_seconds: float
+    panel: Panel | None = None
+    """The deployment's panel, which judges disputed work; None where there is none."""
     stopping: threading.Event = field(default_factory=threading.Event)
     admission: threading.Lock = field(default_factory=threading.Lock)
     """Held from the look at what is free until the ledger says that it is taken."""
@@ -125,7 +128,13 @@ class Workshop:
             bond=Wei(self.chain.balance(job.token, self.address) - bonds),
             funds=Wei(self.chain.balance(job.token, job.submitter) - wanted),
             gas=self.chain.gas_balance(self.address),
+            epoch=self.chain.epoch(job.token, job.submitter),
+            unfit=self._unfit(job),
         )
+
+    def _unfit(self, job: Job) -> str:
+        judged = self.panel is not None and job.arbiter == self.panel.contract
+        return self.panel.unfit(job) if judged and self.panel is not None else ""
 
     def award(self, entry: Entry) -> JobAwarded | None:
         """The job's award in the chain as it is now, whoever won it. Raises ChainUnavailable."""
@@ -192,6 +201,20 @@ class Workshop:
 def award_facts(award: JobAwarded) -> dict[str, Any]:
     """What the ledger keeps of an award."""
     return {"terms": award.terms, "award_block": award.block, "award_hash": award.block_hash}
+
+
+def terms_after(events: Iterable[Event]) -> Terms | None:
+    """The terms of a job as they stand after its events; None before its award. Pure."""
+    terms = None
+    for event in events:
+        match event:
+            case JobAwarded():
+                terms = event.terms
+            case JobDelivered() if terms is not None:
+                terms = terms.delivered(event.result, event.window_end)
+            case JobDisputed() if terms is not None:
+                terms = terms.disputed(event.disputer, event.rule_by)
+    return terms
 
 
 def known(value: T | None) -> T:
