@@ -10,12 +10,13 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from deai.ask import Ask, Capacity, Gpu, Prices
-from deai.job import Address, Bid, Job, JobId, Timestamp, Wei, award_terms
+from deai.deployment import Deployment, Token
+from deai.job import ZERO_ADDRESS, Address, Bid, Job, JobId, Terms, Timestamp, Wei, award_terms
 from deai.local_store import LocalStore
 from deai.market_api import MarketApi
 from deai.signing import job_id, sign_ask, sign_bid, sign_job
 from deai.spec import Spec
-from deai.testing import DAI, MemoryChain
+from deai.testing import CONTRACT, DAI, MemoryChain
 from deai.wire import BidJson, JobJson, Order, SignedAsk, SignedBid
 from deai_market.app import serving
 from deai_market.courier import Courier
@@ -25,6 +26,7 @@ from deai_market.settings import Rules
 COIN = 10**18
 NOW = Timestamp(1_800_000_000)
 IMAGE = "bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
+COINS = Token(symbol="ETH", address=ZERO_ADDRESS, decimals=18)
 RULES = Rules(poll_seconds=0.02, match_seconds=30, retry_seconds=60, confirmations=2)
 
 
@@ -32,6 +34,18 @@ def account(number: int) -> LocalAccount:
     """The same account each time."""
     found: LocalAccount = Account.from_key(number.to_bytes(32))
     return found
+
+
+def fresh_chain() -> MemoryChain:
+    """A chain whose escrow has a panel, that of `World.arbiter`, and takes the native coin."""
+    deployment = Deployment(
+        chain_id=31337,
+        contract=CONTRACT,
+        block=0,
+        tokens=(DAI, COINS),
+        panel=Address(account(5).address),
+    )
+    return MemoryChain(now=NOW, deployment=deployment)
 
 
 def spec(**fields: Any) -> Spec:
@@ -46,11 +60,12 @@ class World:
     """Everybody has 100 DAI in the escrow. The clock stands at NOW until it is moved."""
 
     folder: Path
-    chain: MemoryChain = field(default_factory=lambda: MemoryChain(now=NOW))
+    chain: MemoryChain = field(default_factory=fresh_chain)
     submitter: LocalAccount = field(default_factory=lambda: account(1))
     provider: LocalAccount = field(default_factory=lambda: account(2))
     other: LocalAccount = field(default_factory=lambda: account(3))
     gas: LocalAccount = field(default_factory=lambda: account(4))
+    arbiter: LocalAccount = field(default_factory=lambda: account(5))
     salts: int = 0
 
     def __post_init__(self) -> None:
@@ -148,13 +163,28 @@ class World:
         self.chain.award(self.gas, job, order.signature, bid.bid.value(), bid.signature)
         return self.id(order)
 
-    def pay(self, order: Order) -> None:
-        """Delivers and approves, on chain, an order that was awarded at this very time."""
+    def deliver(self, order: Order) -> Terms:
+        """Delivers, on chain, an order that was awarded at this very time; the terms as they stand then."""
         bid = self.bid(self.id(order)).bid.value()
         terms = award_terms(order.job.value(), bid, self.chain.now, Address(self.gas.address))
         self.chain.deliver(self.provider, self.id(order), terms, b"\7" * 32)
-        delivered = terms.delivered(b"\7" * 32, Timestamp(self.chain.now + terms.challenge_seconds))
-        self.chain.approve(self.submitter, self.id(order), delivered)
+        return terms.delivered(b"\7" * 32, Timestamp(self.chain.now + terms.challenge_seconds))
+
+    def pay(self, order: Order) -> None:
+        """Delivers and approves, on chain, an order that was awarded at this very time."""
+        self.chain.approve(self.submitter, self.id(order), self.deliver(order))
+
+    def judged(self, **fields: Any) -> dict[str, Any]:
+        """The fields of a job that the panel may judge: a case costs 0.25 DAI."""
+        case = {"dispute_fee": Wei(COIN // 4), "arbiter_data": b"\5" * 32, "ruling_seconds": 300}
+        return {"arbiter": Address(self.arbiter.address), **case, **fields}
+
+    def dispute(self, order: Order) -> Terms:
+        """Delivers and disputes, on chain, such an order; the terms as they stand then."""
+        delivered = self.deliver(order)
+        self.chain.dispute(self.submitter, self.id(order), delivered)
+        rule_by = Timestamp(self.chain.now + delivered.ruling_seconds)
+        return delivered.disputed(Address(self.submitter.address), rule_by)
 
 
 __all__ = ["COIN", "DAI", "IMAGE", "NOW", "RULES", "Gpu", "World", "account", "spec"]

@@ -11,17 +11,17 @@ from deai.chain import Chain
 from deai.cid import Cid, Codec
 from deai.clock import ChainClock
 from deai.deployment import Deployment
-from deai.errors import BadField, InsufficientBalance, WrongState
+from deai.errors import BadField, BadSignature, InsufficientBalance, WrongEpoch, WrongState
 from deai.job import MAX_BID_SECONDS, Address, Job, JobId, JobState, Wei, ramp
 from deai.signing import check_bid
-from deai.spec import Resources
+from deai.spec import Resources, Spec
 from deai.store import Block, Store
 from deai.wire import JobJson, Order, SignedAsk, SignedBid
-from deai_market import queries
+from deai_market import events, queries
 from deai_market.database import Database
 from deai_market.errors import Conflict, Forbidden, NotFound, NotSigned, TooMany
 from deai_market.matching import OpenJob, Taken
-from deai_market.orders import check_order, check_signed_ask
+from deai_market.orders import check_order, check_signed_ask, check_terms
 from deai_market.settings import Rules
 from deai_market.tables import AskRow, CallbackRow, ChainJobRow, MatchRow, MatchStep, OrderRow
 
@@ -34,7 +34,6 @@ class Live:
     """An order as the book reads it."""
 
     job: Job
-    signature: bytes
     resources: Resources
     max_seconds: int
 
@@ -61,11 +60,12 @@ class Book:
         """Why an open order waits, by job id."""
 
     def submit(self, order: Order, sender: Address | None = None) -> JobId:
-        """Keeps an order, durably. The same order again changes nothing, but for a callback that it did not have. `sender` is the account
-        that signed the request: anybody may bring a signed job, only its submitter a callback with it.
+        """Keeps an order, durably. The same order again changes nothing, but for a callback or a signature that it did not have: the job may
+        be posted on chain instead of signed. `sender` is the account that signed the request: anybody may bring a signed job, only its
+        submitter a callback with it.
 
-        Raises BadField, BadSignature, NotSigned, Forbidden, InsufficientBalance, WrongState, Conflict, TooMany, and Unavailable of chain
-        and store.
+        Raises BadField, BadSignature, NotSigned, Forbidden, InsufficientBalance, WrongEpoch, WrongState, Conflict, TooMany, and Unavailable
+        of chain and store.
         """
         now = self._clock.now()
         job_id, job, spec = check_order(order, self._deployment, now, private=self._rules.callback_private)
@@ -73,18 +73,33 @@ class Book:
         with self._database.read() as session:
             is_known = session.get(OrderRow, job_id) is not None
         if is_known:
-            self._add_callback(job_id, order)
+            self._complete(job_id, order)
             return job_id
+        self._keep(job_id, job, spec, order)
+        return job_id
+
+    def adopt(self, job_id: JobId, job: Job, data: bytes) -> None:
+        """Keeps the order of a job that was posted on chain; `data` is its spec. Raises as `submit`."""
+        self._keep(job_id, job, check_terms(job, data, self._deployment, self._clock.now()))
+
+    def _keep(self, job_id: JobId, job: Job, spec: Spec, order: Order | None = None) -> None:
+        signature = order.signature if order else b""
         state, _ = self._chain.state(job_id)
         if state not in (JobState.UNKNOWN, JobState.OPEN):
             raise WrongState(job_id, state)
+        if not signature and state != JobState.OPEN:
+            raise BadSignature("job: it is neither signed nor posted on chain")
+        epoch = self._chain.epoch(job.token, job.submitter)
+        if job.epoch != epoch:
+            raise WrongEpoch(job_id, job.epoch, epoch)
         balance = self._chain.balance(job.token, job.submitter)
-        self._store.put([Block(Cid(Codec.RAW, job.spec), order.spec.encode())])
+        self._store.put([Block(Cid(Codec.RAW, job.spec), spec.canonical())])
 
+        now = self._clock.now()
         with self._database.write() as session:
             if session.get(OrderRow, job_id) is not None:
                 _keep_callback(session, job_id, order)
-                return job_id
+                return
             mine = queries.open_orders_of(session, job.submitter, now)
             if len(mine) >= self._rules.open_jobs:
                 raise TooMany(f"{job.submitter} has {len(mine)} open orders already, which is the limit")
@@ -97,18 +112,18 @@ class Book:
                     submitter=job.submitter,
                     token=job.token,
                     price_cap=str(job.price_cap),
+                    epoch=job.epoch,
                     award_by=job.award_by,
                     received=queries.next_received(session, int(time.time() * 1_000)),
                     name=spec.name,
-                    job=order.job.model_dump_json(),
-                    signature=order.signature,
+                    job=JobJson.of(job).model_dump_json(),
+                    signature=signature,
                     resources=spec.resources.model_dump_json(),
                     max_seconds=spec.max_seconds,
                 )
             )
             _keep_callback(session, job_id, order)
         self._changed()
-        return job_id
 
     def offer(self, signed: SignedAsk) -> Ask:
         """Keeps a provider's newest ask, durably. Raises BadField, BadSignature, Conflict for one that is not newer."""
@@ -140,13 +155,17 @@ class Book:
         return [SignedAsk(ask=row.ask, signature=row.signature) for row in rows]
 
     def bid(self, signed: SignedBid) -> int | None:
-        """Takes the bid of a provider for its match, durably: the award is to be sent. The match's number; None if the bid was here.
+        """Takes the bid of a provider for its match, durably: the award is to be sent. The match's number; None if the bid was here. A bid
+        without a signature is one that was placed on chain.
 
         Raises BadSignature, NotFound, Conflict, BadField, InsufficientBalance, ChainUnavailable.
         """
         bid, now = signed.bid.value(), self._clock.now()
-        check_bid(bid, signed.signature, self._deployment.domain)
+        if signed.signature:
+            check_bid(bid, signed.signature, self._deployment.domain)
         with self._database.read() as session:
+            if not signed.signature and bid not in events.bids(queries.events_of(session, bid.job)):
+                raise BadSignature("bid: it is neither signed nor placed on chain")
             row = session.get(OrderRow, bid.job)
         if row is None:
             raise NotFound(f"no order with the id {bid.job}")
@@ -181,7 +200,7 @@ class Book:
         found = self._read.get(row.id)
         if found is None:
             job = JobJson.model_validate_json(row.job).value()
-            found = Live(job, row.signature, Resources.model_validate_json(row.resources), row.max_seconds)
+            found = Live(job, Resources.model_validate_json(row.resources), row.max_seconds)
             self._read[row.id] = found
         return found
 
@@ -211,10 +230,19 @@ class Book:
         self._read = {job: live for job, live in self._read.items() if job in ids}
         self.notes = {job: note for job, note in self.notes.items() if job in ids}
 
-    def _add_callback(self, job_id: JobId, order: Order) -> None:
-        if order.callback_url is not None:
-            with self._database.write() as session:
-                _keep_callback(session, job_id, order)
+    def _complete(self, job_id: JobId, order: Order) -> None:
+        """Adds what the order that is here did not have."""
+        with self._database.read() as session:
+            row = session.get(OrderRow, job_id)
+            is_unsigned = row is not None and not row.signature and bool(order.signature)
+        if order.callback_url is None and not is_unsigned:
+            return
+        with self._database.write() as session:
+            _keep_callback(session, job_id, order)
+            row = session.get(OrderRow, job_id)
+            if row is not None and not row.signature:
+                row.signature = order.signature
+                session.add(row)
 
     def _promised(self, session: Session, provider: Address, token: Address) -> Wei:
         """The bonds that awards on their way will lock of the provider."""
@@ -240,8 +268,8 @@ def _check_sender(order: Order, submitter: Address, sender: Address | None) -> N
     raise Forbidden(f"a callback_url comes from the job's submitter, not from {sender}")
 
 
-def _keep_callback(session: Session, job_id: JobId, order: Order) -> None:
-    if order.callback_url is None or order.callback_secret is None:
+def _keep_callback(session: Session, job_id: JobId, order: Order | None) -> None:
+    if order is None or order.callback_url is None or order.callback_secret is None:
         return
     row = session.get(CallbackRow, job_id)
     if row is None:

@@ -18,7 +18,7 @@ from deai.signing import Domain
 from deai_market import tables
 from deai_market.errors import DatabaseUnavailable, DiskFull
 
-_VERSION = "1"
+_VERSION = "2"
 _PASSING = (
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_CANTOPEN,

@@ -7,20 +7,22 @@ from typing import Any
 
 from deai.chain import (
     BidPlaced,
-    Event,
     JobAwarded,
     JobCancelled,
     JobClosed,
     JobDelivered,
+    JobDisputed,
     JobEvent,
     JobPosted,
 )
 from deai.cid import Cid, Codec
-from deai.job import Address, Bid, Job, JobState, Outcome, Payout, Terms, Wei
+from deai.clock import utc
+from deai.job import ZERO_ADDRESS, Address, Bid, Job, JobState, Outcome, Payout, Terms, Wei
 from deai_market.tables import ChainJobRow, EventRow
 
 KINDS: dict[str, type[JobEvent]] = {
-    kind.__name__: kind for kind in (JobPosted, BidPlaced, JobCancelled, JobAwarded, JobDelivered, JobClosed)
+    kind.__name__: kind
+    for kind in (JobPosted, BidPlaced, JobCancelled, JobAwarded, JobDelivered, JobDisputed, JobClosed)
 }
 """The events about jobs, by name."""
 
@@ -54,9 +56,10 @@ def load(row: EventRow) -> JobEvent:
     return KINDS[row.kind](**values, **{name: getattr(row, name) for name in _PLACE})
 
 
-def is_job_event(event: Event) -> bool:
-    """Whether the event is about a job, not about money alone."""
-    return type(event).__name__ in KINDS
+def bids(rows: Iterable[EventRow]) -> list[Bid]:
+    """The bids that were placed on chain, among these events."""
+    found = (load(row) for row in rows if row.kind == BidPlaced.__name__)
+    return [event.bid for event in found if isinstance(event, BidPlaced)]
 
 
 def fold(rows: Iterable[EventRow]) -> ChainJobRow | None:
@@ -73,13 +76,17 @@ def fold(rows: Iterable[EventRow]) -> ChainJobRow | None:
         match event:
             case JobPosted():
                 job.submitter, job.token, job.state = event.job.submitter, event.job.token, JobState.OPEN
+                job.award_by = event.job.award_by
             case JobCancelled():
                 job.submitter, job.state, job.outcome = event.submitter, JobState.CLOSED, Outcome.CANCELLED
             case JobAwarded(terms=terms):
                 job.submitter, job.token, job.provider = terms.submitter, terms.token, terms.provider
                 job.price, job.deliver_by, job.state = str(terms.price), terms.deliver_by, JobState.AWARDED
+                job.arbiter = terms.arbiter if terms.arbiter != ZERO_ADDRESS else None
             case JobDelivered():
                 job.result, job.window_end, job.state = event.result, event.window_end, JobState.DELIVERED
+            case JobDisputed():
+                job.rule_by, job.state = event.rule_by, JobState.DISPUTED
             case JobClosed():
                 job.outcome, job.state = event.outcome, JobState.CLOSED
     return job
@@ -100,13 +107,17 @@ def text(event: JobEvent, token: Address | None, show: Callable[[Address, Wei], 
             return f"cancelled by {submitter}"
         case JobAwarded(terms=terms):
             return f"awarded to {terms.provider} for {amount(terms.price)}, bond {amount(terms.bond)}"
-        case JobDelivered(result=result, provider=provider):
-            return f"{provider} delivered {Cid(Codec.DAG_PB, result)}"
+        case JobDelivered(result=result):
+            return f"delivered {Cid(Codec.DAG_PB, result)}"
+        case JobDisputed(disputer=disputer, fee=fee, rule_by=rule_by):
+            prepaid = f" and prepaid {amount(fee)}" if fee else ""
+            return f"disputed by {disputer}{prepaid}; the arbiter may rule before {utc(rule_by)}"
         case JobClosed(outcome=outcome, payout=payout):
             parts = (
                 (payout.to_provider, "to the provider"),
                 (payout.to_submitter, "to the submitter"),
                 (payout.to_matcher, "to the matcher"),
+                (payout.to_arbiter, "to the arbiter"),
                 (payout.burned, "burned"),
             )
             moved = ", ".join(f"{amount(wei)} {whither}" for wei, whither in parts if wei)

@@ -1,4 +1,4 @@
-"""Follows the chain: its job events into rows, and back out when a reorg undid them. The only writer of chain rows.
+"""Follows the chain: what it says of jobs into rows, and back out when a reorg undid it. The only writer of chain rows.
 
 A block is indexed when its events are; the newest indexed block is the tip. As long as the tip's hash is canonical, so is everything
 below it. When it is not, everything above the newest block that still is canonical is forgotten. One transaction a step.
@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable
 
 from sqlmodel import Session
 
-from deai.chain import Block, Chain, JobEvent
+from deai.chain import AllCancelled, Block, Chain, JobEvent
 from deai.clock import ChainClock
 from deai.errors import Unavailable
 from deai_market import events, queries
 from deai_market.database import Database
-from deai_market.tables import BlockRow, ChainJobRow
+from deai_market.tables import BlockRow, CancellationRow, ChainJobRow
 
 _log = logging.getLogger(__name__)
 
@@ -102,26 +102,33 @@ class Indexer:
 
     def _advance(self, first: int, last: int) -> set[str] | None:
         before = self._chain.block(last)
-        found = [event for event in self._chain.events(first, last) if isinstance(event, JobEvent)]
+        found = [
+            event for event in self._chain.events(first, last) if isinstance(event, JobEvent | AllCancelled)
+        ]
         blocks = self._blocks(first, last, found)
         # The chain may have moved between these calls: what does not hang together is read again, later.
         if blocks is None or blocks[-1] != before or not self._linked(blocks):
             return None
         times = {block.number: block.time for block in blocks}
-        jobs: set[str] = {event.id for event in found}
+        cancelled = [event for event in found if isinstance(event, AllCancelled)]
+        changed = [event for event in found if isinstance(event, JobEvent)]
+        jobs: set[str] = {event.id for event in changed}
         with self._database.write() as session:
             session.add_all(
                 BlockRow(number=block.number, hash=block.hash, parent=block.parent, time=block.time)
                 for block in blocks
             )
-            session.add_all(events.dump(event, times[event.block]) for event in found)
+            session.add_all(events.dump(event, times[event.block]) for event in changed)
+            session.add_all(_cancellation(event, times[event.block]) for event in cancelled)
             session.flush()
             self._fold(session, jobs)
+            for event in cancelled:
+                jobs.update(queries.orders_of(session, event.token, event.submitter))
         tip = blocks[-1]
         self._tip = BlockRow(number=tip.number, hash=tip.hash, parent=tip.parent, time=tip.time)
         return jobs
 
-    def _blocks(self, first: int, last: int, found: Iterable[JobEvent]) -> list[Block] | None:
+    def _blocks(self, first: int, last: int, found: Iterable[JobEvent | AllCancelled]) -> list[Block] | None:
         """The blocks to keep of `first` to `last`, ascending; None if one is gone or an event is of another block at its height."""
         hashes = {event.block: event.block_hash for event in found}
         dense = last - first < _DENSE_BLOCKS
@@ -180,3 +187,15 @@ class Indexer:
                 session.merge(new)
             elif old is not None:
                 session.delete(old)
+
+
+def _cancellation(event: AllCancelled, time: int) -> CancellationRow:
+    return CancellationRow(
+        block=event.block,
+        index=event.index,
+        time=time,
+        tx=event.tx,
+        token=event.token,
+        account=event.submitter,
+        epoch=event.epoch,
+    )

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
@@ -15,7 +15,7 @@ from deai.deployment import Deployment
 from deai.errors import BadField
 from deai.job import Address, JobId, JobState, Timestamp, Wei
 from deai.store import Store
-from deai.wire import Health, HistoryLine, JobView, MarketInfo, Matches, Observation
+from deai.wire import Health, HistoryLine, JobView, MarketInfo, Matches, Observation, Order
 from deai_market import queries, views
 from deai_market.awards import Awards
 from deai_market.bells import Bells
@@ -27,6 +27,7 @@ from deai_market.errors import Forbidden, NotFound, TooMany
 from deai_market.indexer import Indexer
 from deai_market.logs import Logs
 from deai_market.matcher import Matcher
+from deai_market.postings import Postings
 from deai_market.settings import Rules
 from deai_market.tables import ChainJobRow, MatchStep, ObservationRow
 from deai_market.uploads import Uploads
@@ -67,6 +68,7 @@ class Market:
             folder=data / "uploads",
             served=store,
             rules=self.rules,
+            arrived=self._arrived,
         )
         self.content = Content(store, [self.uploads.store])
         """What this market serves: its own store's blocks, and those handed in."""
@@ -80,7 +82,17 @@ class Market:
             rules=self.rules,
             changed=self._wake_matcher.set,
         )
+        self.postings = Postings(self._database, self.book, self.content, self.clock)
         self.indexer = Indexer(self._database, chain, deployment.block, self.clock, self._indexed)
+        self.awards = Awards(
+            self._database,
+            self.book,
+            chain,
+            self.clock,
+            account=account,
+            low_gas=Wei(self.rules.low_gas),
+            done=self._award_done,
+        )
         self._matcher = Matcher(
             self._database,
             self.book,
@@ -90,11 +102,8 @@ class Market:
             rules=self.rules,
             account=self.account,
             show=self.show,
+            award=self.awards.send,
         )
-        self.awards = Awards(
-            self._database, self.book, chain, self.clock, account=account, done=self._award_done
-        )
-
         self.callbacks = Callbacks(
             self._database,
             deployment,
@@ -111,6 +120,7 @@ class Market:
             lambda: self._matcher.run(self._stop, self._wake_matcher),
             lambda: self.awards.watch(self._stop, self._wake_awards),
             lambda: self.uploads.run(self._stop),
+            lambda: self.postings.run(self._stop),
             lambda: self.callbacks.run(self._stop, self._wake_callbacks),
             *([lambda: self.awards.run(self._stop)] * _AWARD_THREADS),
         ]
@@ -128,6 +138,7 @@ class Market:
         self._wake_matcher.set()
         self._wake_awards.set()
         self._wake_callbacks.set()
+        self.postings.wake()
         until = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
@@ -153,6 +164,12 @@ class Market:
             head=max(0, self.indexer.head),
         )
 
+    def submit(self, order: Order, sender: Address | None) -> JobId:
+        """Keeps an order in the book, as `Book.submit` says."""
+        if not order.signature:
+            self.indexer.catch_up()  # it counts as long as the chain has it posted
+        return self.book.submit(order, sender)
+
     def job(self, job: JobId) -> JobView:
         """A job with its history. Raises NotFound."""
         with self._database.read() as session:
@@ -161,19 +178,21 @@ class Market:
                 raise NotFound(f"no job with the id {job}")
             match, rows = queries.live_match(session, job), queries.events_of(session, job)
             observed = queries.observations(session, job)
-        order, chain_job = known.order, known.chain_job
-        token = order.token if order else chain_job.token if chain_job else None
+            order, chain_job = known.order, known.chain_job
+            token = order.token if order else chain_job.token if chain_job else None
+            epoch = queries.epoch(session, token, known.submitter) if token else 0
+            ended = queries.cancellation(session, order) if order else None
         final = self.indexer.head - self.rules.confirmations
-        lines = views.history(rows, observed, token=token, final=final, show=self.show)
-        if order is not None:
+        lines = views.history(rows, observed, ended, token=token, final=final, show=self.show)
+        if order is not None and order.signature:
             cap = self.show(Address(order.token), Wei(int(order.price_cap)))
             text = f"{order.submitter} signed it, for at most {cap}"
             lines.insert(0, HistoryLine(at=order.received // 1_000, event="Signed", text=text))
         declined = next((row for row in reversed(observed) if row.event == "Declined"), None)
-        waiting = self.book.notes.get(job)
+        waiting = self._waiting(job)
         if declined is not None:
             waiting = f"{declined.provider} declined: {declined.text}" + (f"; {waiting}" if waiting else "")
-        note = views.note(known, match, waiting, self.clock.now())
+        note = views.note(known, match, waiting, epoch, self.clock.now())
         return views.job_view(known, note, lines)
 
     def jobs(self, submitter: Address | None, state: str | None, limit: int) -> list[JobView]:
@@ -182,11 +201,24 @@ class Market:
         with self._database.read() as session:
             found = queries.jobs(session, submitter, wanted, limit)
             live = {match.job: match for match in queries.live_matches(session)}
-        now, notes = self.clock.now(), self.book.notes
+            epochs = queries.epochs(session)
+        now = self.clock.now()
         return [
-            views.job_view(known, views.note(known, live.get(known.id), notes.get(known.id), now))
+            views.job_view(
+                known,
+                views.note(
+                    known,
+                    live.get(known.id),
+                    self._waiting(known.id),
+                    epochs.get((known.submitter, known.order.token), 0) if known.order else 0,
+                    now,
+                ),
+            )
             for known in found
         ]
+
+    def _waiting(self, job: JobId) -> str | None:
+        return self.postings.note(job) or self.book.notes.get(job)
 
     def matches(self, provider: Address, after: int) -> Matches:
         """The provider's matches above `after` that wait for its bid."""
@@ -271,8 +303,12 @@ class Market:
         self._wake_awards.set()
         self._wake_matcher.set()
         self._wake_callbacks.set()
+        self.postings.wake()
         for job in jobs:
             self.bells.ring(("logs", job))
+
+    def _arrived(self, digests: Collection[bytes]) -> None:
+        self.postings.arrived(digests)
 
     def _award_done(self) -> None:
         self._wake_indexer.set()

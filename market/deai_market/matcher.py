@@ -1,16 +1,19 @@
-"""The thread that matches: drops what came to nothing, asks `matching` for more, writes it down, and wakes the providers."""
+"""The thread that matches: drops what came to nothing, takes bids placed on chain, asks `matching` for more, writes it down, and wakes the
+providers."""
 
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 
 from deai.ask import Ask
 from deai.chain import Chain
 from deai.clock import ChainClock
-from deai.errors import Unavailable
-from deai.job import Address, Job, JobId, Timestamp, Wei
-from deai_market import queries
+from deai.errors import Unavailable, WrongRequest
+from deai.job import Address, Bid, Job, JobId, Timestamp, Wei
+from deai.wire import BidJson, SignedBid
+from deai_market import events, queries
 from deai_market.bells import Bells
 from deai_market.book import Book
 from deai_market.database import Database
@@ -40,9 +43,12 @@ class Matcher:
         rules: Rules,
         account: Address,
         show: Callable[[Address, Wei], str],
+        award: Callable[[int], None],
     ) -> None:
+        """`award` is called with the number of each match whose bid is there, so that its award is due."""
         self._database, self._book, self._chain, self._clock = database, book, chain, clock
         self._bells, self._rules, self._account, self._show = bells, rules, account, show
+        self._award = award
         self._seen_deposits: dict[tuple[Address, Address], tuple[float, Wei]] = {}
 
     def run(self, stop: threading.Event, wake: threading.Event) -> None:
@@ -61,6 +67,7 @@ class Matcher:
         """One round. Raises ChainUnavailable."""
         now = self._clock.now()
         self._drop_overdue(now)
+        placed = self._placed(now)
         with self._database.read() as session:
             live = list(queries.live_matches(session))
             orders = list(queries.open_orders(session, now))
@@ -68,6 +75,7 @@ class Matcher:
             running = queries.running(session, [ask.provider for ask in asks], now)
             taken = self._book.taken(session, live, running)
             skipped = queries.recently_dropped(session, now - self._rules.retry_seconds)
+        self._take(placed, live)
         matched = {row.job for row in live}
         free = [row for row in orders if row.id not in matched]
         self._book.forget_all_but({row.id for row in orders} | {row.id for row in running} | matched)
@@ -77,7 +85,8 @@ class Matcher:
             asks,
             taken=taken,
             balances=self._balances(free, [row for row in orders if row.id in matched]),
-            deposits=self._deposits(free, asks, live),
+            deposits=self._deposits(free, asks, live, placed),
+            placed=placed,
             skipped={(JobId(job), Address(provider)) for job, provider in skipped},
             now=now,
             matcher=self._account,
@@ -90,24 +99,55 @@ class Matcher:
     def _keep(self, matching: Matching, now: Timestamp) -> None:
         if not matching.matches:
             return
+        due = list[int]()
         with self._database.write() as session:
             for each in matching.matches:
-                session.add(
-                    MatchRow(
-                        number=queries.next_number(session, int(time.time() * 1_000)),
-                        job=each.job,
-                        provider=each.provider,
-                        price=str(each.price),
-                        step=MatchStep.WAITING,
-                        made_at=now,
-                        until=now + self._rules.match_seconds,
-                    )
+                row = MatchRow(
+                    number=queries.next_number(session, int(time.time() * 1_000)),
+                    job=each.job,
+                    provider=each.provider,
+                    price=str(each.price),
+                    step=MatchStep.WAITING,
+                    made_at=now,
+                    until=now + self._rules.match_seconds,
                 )
+                if each.bid is not None:
+                    row.step, row.until = MatchStep.BID, each.bid.expires_at
+                    row.bid = _unsigned(each.bid).model_dump_json()
+                    due.append(row.number)
+                session.add(row)
                 session.flush()
                 self._book.notes[each.job] = f"matched with {each.provider}, which has yet to bid"
         for each in matching.matches:
             _log.info("matched %s with %s", each.job, each.provider)
-            self._bells.ring(("matches", each.provider))
+            if each.bid is None:
+                self._bells.ring(("matches", each.provider))
+        for number in due:
+            self._award(number)
+
+    def _placed(self, now: Timestamp) -> dict[JobId, list[Bid]]:
+        """The bids that were placed on chain and may live, by job."""
+        with self._database.read() as session:
+            bids = events.bids(queries.placed_bids(session, now))
+        placed = defaultdict[JobId, list[Bid]](list)
+        for bid in bids:
+            if bid.expires_at > now:
+                placed[bid.job].append(bid)
+        return placed
+
+    def _take(self, placed: dict[JobId, list[Bid]], live: list[MatchRow]) -> None:
+        """Takes the bid that a matched provider placed on chain instead of sending it here."""
+        for row in live:
+            mine = [bid for bid in placed.get(JobId(row.job), ()) if bid.provider == row.provider]
+            if row.step != MatchStep.WAITING or not mine:
+                continue
+            try:
+                number = self._book.bid(_unsigned(min(mine, key=lambda bid: bid.price)))
+            except WrongRequest as error:
+                self._book.notes[JobId(row.job)] = f"the bid of {row.provider} on chain is not taken: {error}"
+                continue
+            if number is not None:
+                self._award(number)
 
     def _drop_overdue(self, now: Timestamp) -> None:
         with self._database.read() as session:
@@ -135,7 +175,11 @@ class Matcher:
         return balances
 
     def _deposits(
-        self, free: list[OrderRow], asks: list[Ask], live: list[MatchRow]
+        self,
+        free: list[OrderRow],
+        asks: list[Ask],
+        live: list[MatchRow],
+        placed: dict[JobId, list[Bid]],
     ) -> dict[tuple[Address, Address], Wei]:
         """What providers have in the escrow of the tokens in which free orders want bonds, net of the bonds of their live matches."""
         least: dict[Address, Wei] = {}
@@ -151,6 +195,10 @@ class Matcher:
                     known = self._seen_deposits.get(purse)
                     is_fresh = known is not None and now - known[0] < _DEPOSIT_SECONDS
                     seen[purse] = known if is_fresh and known else (now, self._chain.balance(*purse))
+        for job, row in ((self._book.live(row).job, row) for row in free):
+            for bid in placed.get(JobId(row.id), ()) if job.bond else ():
+                purse = (job.token, bid.provider)
+                seen[purse] = (now, self._chain.balance(*purse))
         self._seen_deposits = seen
         deposits = {purse: balance for purse, (_, balance) in seen.items()}
         with self._database.read() as session:
@@ -161,3 +209,8 @@ class Matcher:
             if order is not None and (purse := (Address(order.token), Address(provider))) in deposits:
                 deposits[purse] = Wei(deposits[purse] - self._book.live(order).job.bond)
         return deposits
+
+
+def _unsigned(bid: Bid) -> SignedBid:
+    """A bid that stands on chain and needs no signature."""
+    return SignedBid(bid=BidJson.of(bid), signature=b"")

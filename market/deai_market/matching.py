@@ -1,7 +1,8 @@
 """Which job goes to which ask, and why the others wait. Pure: what is known goes in, matches and reasons come out.
 
-Jobs oldest first; for each the cheapest ask that fits, ties to the older ask, then to the lower address. What is matched or awarded
-already counts as taken, so no capacity is given away twice. No match asks for more than the job's ramp allows now.
+Jobs oldest first; for each the cheapest ask that fits, or the bid placed on chain that is no dearer; ties to the older ask, then to the
+lower address. What is matched or awarded already counts as taken, so no capacity is given away twice. No match asks for more than the
+job's ramp allows now.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -10,7 +11,7 @@ from enum import IntEnum
 
 from deai.ask import Ask, Capacity, Gpu, fits, quote, without
 from deai.clock import utc
-from deai.job import Address, Job, JobId, Timestamp, Wei, ramp
+from deai.job import Address, Bid, Job, JobId, Timestamp, Wei, ramp
 from deai.spec import Resources
 
 
@@ -40,6 +41,8 @@ class Suggestion:
     job: JobId
     provider: Address
     price: Wei
+    bid: Bid | None = None
+    """Where the provider placed it on chain already: nothing is left but the award."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ def match(
     taken: Iterable[Taken],
     balances: Mapping[tuple[Address, Address], Wei],
     deposits: Mapping[tuple[Address, Address], Wei],
+    placed: Mapping[JobId, Collection[Bid]],
     skipped: Collection[tuple[JobId, Address]],
     now: Timestamp,
     matcher: Address,
@@ -89,8 +93,8 @@ def match(
     """Matches `jobs` with `asks` at `now`, as the market whose awards `matcher` sends.
 
     `taken` is what asks have promised already; `balances` is what a submitter has free of a token, by (token, submitter), net of the jobs
-    that wait for their award; `deposits` is the same of providers, net of the bonds they promised; `skipped` are pairs of job and
-    provider not to try now; `show` spells an amount of a token.
+    that wait for their award; `deposits` is the same of providers, net of the bonds they promised; `placed` are bids on chain, by job;
+    `skipped` are pairs of job and provider not to try now; `show` spells an amount of a token.
     """
     offers = [ask for ask in asks if ask.expires_at > now]
     free: dict[str, Capacity] = {ask.provider: ask.capacity for ask in offers}
@@ -124,14 +128,24 @@ def match(
             for ask in offers
         ]
         fitting = [each for each in found if isinstance(each, Suggestion)]
+        fitting += [
+            Suggestion(open_job.id, bid.provider, bid.price, bid)
+            for bid in placed.get(open_job.id, ())
+            if (open_job.id, bid.provider) not in skipped
+            and _stands(bid, job, bonds.get((job.token, bid.provider), Wei(0)), now)
+        ]
         if not fitting:
             reasons[open_job.id] = _reason(
                 open_job, [each for each in found if isinstance(each, _Miss)], now, show
             )
             continue
         issued: dict[str, int] = {ask.provider: ask.issued_at for ask in offers}
-        best = min(fitting, key=lambda each: (each.price, issued[each.provider], each.provider))
-        free[best.provider] = without(free[best.provider], open_job.resources)
+        best = min(
+            fitting,
+            key=lambda each: (each.price, each.bid is None, issued.get(each.provider, 0), each.provider),
+        )
+        if best.provider in free:
+            free[best.provider] = without(free[best.provider], open_job.resources)
         if job.bond:
             bonds[job.token, best.provider] = Wei(bonds[job.token, best.provider] - job.bond)
         matches.append(best)
@@ -155,6 +169,14 @@ def _closed(job: Job, now: Timestamp, matcher: Address) -> str | None:
     if now < job.open_at and job.matcher != matcher:
         return f"only {job.matcher} may award it before {utc(job.open_at)}"
     return None
+
+
+def _stands(bid: Bid, job: Job, deposit: Wei, now: Timestamp) -> bool:
+    """Whether a bid placed on chain could be awarded at `now`."""
+    is_party = bid.provider in (job.submitter, job.arbiter)
+    return (
+        not is_party and now < bid.expires_at and bid.price <= ramp(job, now) and job.bond <= max(0, deposit)
+    )
 
 
 def _try(

@@ -7,7 +7,7 @@ from deai import callback
 from deai.ask import Ask
 from deai.cid import Cid, Codec
 from deai.deployment import Deployment
-from deai.errors import BadField
+from deai.errors import BadField, BadSignature
 from deai.job import ZERO_ADDRESS, ZERO_DIGEST, Job, JobId, Timestamp
 from deai.signing import check_ask, check_job, job_id
 from deai.spec import Spec, bad_field
@@ -21,27 +21,37 @@ MAX_ORDER_SECONDS = 366 * 86_400
 CLOCK_SECONDS = 60
 """How far in the future an ask may have been issued, as clocks differ."""
 
+MAX_SIGNATURE_BYTES = 64 + 32 * 32
+"""The longest signature of a job: of one in a tree of four thousand million."""
+
 _MAX_ROOM = 1 << 40
 
 
 def check_order(
     order: Order, deployment: Deployment, now: Timestamp, *, private: bool
 ) -> tuple[JobId, Job, Spec]:
-    """The order's job and spec, once they keep all rules that need no chain. `private`: callbacks to local addresses are made.
+    """The order's job and spec, once they keep all rules that need no chain. An order without a signature counts only if the chain has its
+    job posted, which is left to the caller. `private`: callbacks to local addresses are made.
 
     Raises BadField, BadSignature.
     """
     job = order.job.value()
-    check_job(job, order.signature, deployment.domain)
+    if order.signature:
+        _signature(job, order.signature, deployment)
+    spec = check_terms(job, _encoded(order.spec), deployment, now)
+    _callback(order, private)
+    return job_id(job, deployment.domain), job, spec
+
+
+def check_terms(job: Job, data: bytes, deployment: Deployment, now: Timestamp) -> Spec:
+    """The spec, of which `data` are the canonical bytes, once it and the job keep all rules that need no chain. Raises BadField."""
     _token(job, deployment)
-    _unserved(job)
+    _arbiter(job, deployment)
     _well_formed(job)
     if job.award_by <= now:
         raise BadField("job.award_by", job.award_by, f"has passed; it is {now}")
     if job.award_by > now + MAX_ORDER_SECONDS:
         raise BadField("job.award_by", job.award_by, f"is more than {MAX_ORDER_SECONDS} s ahead; it is {now}")
-
-    data = _encoded(order.spec)
     digest = Cid.of(data, Codec.RAW).digest
     if digest != job.spec:
         raise BadField(
@@ -54,8 +64,7 @@ def check_order(
             job.deliver_seconds,
             f"is shorter than the spec's max_seconds, {spec.max_seconds}",
         )
-    _callback(order, private)
-    return job_id(job, deployment.domain), job, spec
+    return spec
 
 
 def check_signed_ask(signed: SignedAsk, deployment: Deployment, now: Timestamp) -> Ask:
@@ -123,20 +132,44 @@ def _token(job: Job, deployment: Deployment) -> None:
         raise BadField("job.token", job.token, f"is not known to this market; known: {known}")
 
 
-def _unserved(job: Job) -> None:
-    for field, value, served in (
-        ("arbiter", job.arbiter, ZERO_ADDRESS),
-        ("arbiter_data", job.arbiter_data, ZERO_DIGEST),
-        ("ruling_seconds", job.ruling_seconds, 0),
-        ("epoch", job.epoch, 0),
+def _signature(job: Job, signature: bytes, deployment: Deployment) -> None:
+    if len(signature) > MAX_SIGNATURE_BYTES:
+        raise BadField("signature", f"{len(signature)} bytes", f"has at most {MAX_SIGNATURE_BYTES} bytes")
+    try:
+        check_job(job, signature, deployment.domain)
+    except BadSignature as error:
+        rule = "this market reads signatures of accounts only: a wallet that is a contract posts its job on chain"
+        raise BadSignature(f"{error}; {rule}") from error
+
+
+def _arbiter(job: Job, deployment: Deployment) -> None:
+    if job.arbiter == ZERO_ADDRESS:
+        for field, value, nothing in (
+            ("dispute_fee", job.dispute_fee, 0),
+            ("arbiter_data", job.arbiter_data, ZERO_DIGEST),
+            ("ruling_seconds", job.ruling_seconds, 0),
+        ):
+            if value != nothing:
+                raise BadField(f"job.{field}", value, "must be zero in a job without an arbiter")
+        return
+    if job.arbiter not in deployment.arbiters:
+        known = f"the panel {deployment.panel}" if deployment.panel else "none"
+        raise BadField("job.arbiter", job.arbiter, f"is not an arbiter this market knows; known: {known}")
+    if job.dispute_fee > job.bond:
+        raise BadField("job.dispute_fee", job.dispute_fee, f"is above the bond that bears it, {job.bond}")
+    for field, seconds in (
+        ("challenge_seconds", job.challenge_seconds),
+        ("ruling_seconds", job.ruling_seconds),
     ):
-        if value != served:
-            raise BadField(f"job.{field}", value, "must be zero: the escrow does not serve it yet")
+        if seconds == 0:
+            raise BadField(f"job.{field}", 0, "must not be zero in a job with an arbiter")
 
 
 def _well_formed(job: Job) -> None:
     if job.submitter == ZERO_ADDRESS:
         raise BadField("job.submitter", job.submitter, "must not be zero")
+    if job.submitter == job.arbiter:
+        raise BadField("job.arbiter", job.arbiter, "must not be the submitter")
     if job.price_start > job.price_cap:
         raise BadField("job.price_start", job.price_start, f"is above price_cap, {job.price_cap}")
     if job.price_cap == 0:

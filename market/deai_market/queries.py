@@ -6,13 +6,14 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, update
 from sqlmodel import Session, and_, col, delete, func, or_, select
 
-from deai.job import Address, JobId, JobState, Outcome, Timestamp
+from deai.job import MAX_BID_SECONDS, Address, JobId, JobState, Outcome, Timestamp
 from deai_market.tables import (
     LIVE,
     AskRow,
     BlockRow,
     CallbackRow,
     CallbackStep,
+    CancellationRow,
     ChainJobRow,
     EventRow,
     LogRow,
@@ -23,10 +24,28 @@ from deai_market.tables import (
     UploadRow,
 )
 
-_OPEN = or_(col(ChainJobRow.state).is_(None), col(ChainJobRow.state) == JobState.OPEN)
+_ON_CHAIN = col(OrderRow.id) == col(ChainJobRow.id)
+_CURRENT = (
+    select(func.coalesce(func.max(CancellationRow.epoch), 0))
+    .where(
+        col(CancellationRow.account) == col(OrderRow.submitter),
+        col(CancellationRow.token) == col(OrderRow.token),
+    )
+    .correlate(OrderRow)
+    .scalar_subquery()
+)
+_OPEN = and_(
+    or_(
+        and_(col(ChainJobRow.state).is_(None), col(OrderRow.signature) != b""),
+        col(ChainJobRow.state) == JobState.OPEN,
+    ),
+    col(OrderRow.epoch) == _CURRENT,
+)
+"""Neither awarded nor closed, authorised by its signature or its post, and of its submitter's present epoch: of an order joined with its
+chain row, as far as the chain is indexed."""
+_UNDER_WAY = (JobState.AWARDED, JobState.DELIVERED, JobState.DISPUTED)
 _AWARD_SECONDS = 60
 """An award that was sent before its bid expired is heard of in this time."""
-_ON_CHAIN = col(OrderRow.id) == col(ChainJobRow.id)
 
 
 # Orders and asks.
@@ -46,10 +65,31 @@ def open_orders_of(session: Session, submitter: Address, now: Timestamp) -> list
     )
 
 
-def posted(session: Session, ids: Sequence[str]) -> set[str]:
-    """Those of `ids` that are posted on chain, and open."""
-    query = select(ChainJobRow.id).where(ChainJobRow.state == JobState.OPEN, col(ChainJobRow.id).in_(ids))
-    return set(session.exec(query).all())
+def unbooked(session: Session, now: Timestamp) -> Sequence[str]:
+    """The jobs that are posted on chain and may be awarded, and are not in the book; oldest first."""
+    query = (
+        select(ChainJobRow.id)
+        .join(OrderRow, _ON_CHAIN, isouter=True)
+        .where(
+            ChainJobRow.state == JobState.OPEN, col(ChainJobRow.award_by) > now, col(OrderRow.id).is_(None)
+        )
+    )
+    return session.exec(query.order_by(col(ChainJobRow.since))).all()
+
+
+def epoch(session: Session, token: str, account: str) -> int:
+    """The epoch that the account's jobs in the token must have, as far as the chain is indexed."""
+    query = select(func.max(CancellationRow.epoch)).where(
+        CancellationRow.account == account, CancellationRow.token == token
+    )
+    return session.exec(query).one() or 0
+
+
+def epochs(session: Session) -> dict[tuple[str, str], int]:
+    """The same of all accounts that ever ended all their jobs in a token, by (account, token)."""
+    query = select(CancellationRow.account, CancellationRow.token, func.max(CancellationRow.epoch))
+    found = session.exec(query.group_by(CancellationRow.account, CancellationRow.token)).all()
+    return {(account, token): epoch for account, token, epoch in found}
 
 
 def next_received(session: Session, milliseconds: int) -> int:
@@ -72,8 +112,13 @@ def next_number(session: Session, milliseconds: int) -> int:
 
 def live_matches(session: Session) -> Sequence[MatchRow]:
     """The matches that something may still come of: not dropped, and their job not past its award."""
-    query = select(MatchRow).join(ChainJobRow, col(MatchRow.job) == col(ChainJobRow.id), isouter=True)
-    return session.exec(query.where(col(MatchRow.step).in_(LIVE), _OPEN)).all()
+    query = (
+        select(MatchRow)
+        .join(OrderRow, col(MatchRow.job) == col(OrderRow.id))
+        .join(ChainJobRow, _ON_CHAIN, isouter=True)
+        .where(col(MatchRow.step).in_(LIVE), _OPEN)
+    )
+    return session.exec(query).all()
 
 
 def live_match(session: Session, job: JobId) -> MatchRow | None:
@@ -98,8 +143,9 @@ def waiting_matches(session: Session, provider: Address, after: int) -> list[tup
 
 
 def unsent(session: Session) -> Sequence[MatchRow]:
-    """The matches whose bid was taken and whose award is not known to be mined."""
-    return session.exec(select(MatchRow).where(MatchRow.step == MatchStep.BID)).all()
+    """The matches whose bid was taken and whose award is not known to be mined, oldest first."""
+    query = select(MatchRow).where(MatchRow.step == MatchStep.BID)
+    return session.exec(query.order_by(col(MatchRow.number))).all()
 
 
 def sent(session: Session) -> Sequence[MatchRow]:
@@ -146,19 +192,45 @@ def block_numbers(session: Session) -> Sequence[int]:
 
 
 def jobs_after(session: Session, block: int) -> set[str]:
-    """The jobs with an event above `block`."""
-    return set(session.exec(select(EventRow.job).where(EventRow.block > block)).all())
+    """The jobs that an event above `block` is about, those in the book that one ended together with others included."""
+    query = select(CancellationRow).where(CancellationRow.block > block)
+    ended = {job for row in session.exec(query) for job in orders_of(session, row.token, row.account)}
+    return set(session.exec(select(EventRow.job).where(EventRow.block > block)).all()) | ended
+
+
+def orders_of(session: Session, token: str, account: str) -> Sequence[str]:
+    """The jobs of the account in the token that are in the book."""
+    return session.exec(
+        select(OrderRow.id).where(OrderRow.submitter == account, OrderRow.token == token)
+    ).all()
+
+
+def cancellation(session: Session, order: OrderRow) -> CancellationRow | None:
+    """What ended the order together with its submitter's others."""
+    query = select(CancellationRow).where(
+        CancellationRow.account == order.submitter,
+        CancellationRow.token == order.token,
+        CancellationRow.epoch == order.epoch + 1,
+    )
+    return session.exec(query).first()
 
 
 def drop_after(session: Session, block: int) -> None:
     """Forgets all blocks and events above `block`."""
     session.exec(delete(EventRow).where(col(EventRow.block) > block))
+    session.exec(delete(CancellationRow).where(col(CancellationRow.block) > block))
     session.exec(delete(BlockRow).where(col(BlockRow.number) > block))
 
 
 def events_of(session: Session, job: str) -> Sequence[EventRow]:
     """The job's events in chain order."""
     query = select(EventRow).where(EventRow.job == job)
+    return session.exec(query.order_by(col(EventRow.block), col(EventRow.index))).all()
+
+
+def placed_bids(session: Session, now: Timestamp) -> Sequence[EventRow]:
+    """The events of bids placed on chain so recently that they may live, in chain order."""
+    query = select(EventRow).where(EventRow.kind == "BidPlaced", EventRow.time > now - MAX_BID_SECONDS)
     return session.exec(query.order_by(col(EventRow.block), col(EventRow.index))).all()
 
 
@@ -218,7 +290,11 @@ def jobs(
     session: Session, submitter: Address | None, state: tuple[JobState, Outcome] | None, limit: int
 ) -> list[Known]:
     """The newest `limit` jobs, of that submitter and in that state where given. `JobState.UNKNOWN`: ordered here, not on chain."""
-    ordered = select(OrderRow).join(ChainJobRow, _ON_CHAIN, isouter=True).where(col(ChainJobRow.id).is_(None))
+    ordered = (
+        select(OrderRow)
+        .join(ChainJobRow, _ON_CHAIN, isouter=True)
+        .where(col(ChainJobRow.id).is_(None), col(OrderRow.signature) != b"")
+    )
     on_chain = select(ChainJobRow, OrderRow).join(OrderRow, _ON_CHAIN, isouter=True)
     if submitter is not None:
         ordered = ordered.where(OrderRow.submitter == submitter)
@@ -237,6 +313,8 @@ def jobs(
 
 
 def _known(order: OrderRow | None, chain_job: ChainJobRow | None) -> Known | None:
+    if chain_job is None and order is not None and not order.signature:
+        return None  # the chain no longer has the post that it came from
     either = order or chain_job
     return (
         Known(JobId(either.id), Address(either.submitter), order, chain_job) if either is not None else None
@@ -245,7 +323,8 @@ def _known(order: OrderRow | None, chain_job: ChainJobRow | None) -> Known | Non
 
 def _since(order: OrderRow | None, chain_job: ChainJobRow | None) -> int:
     """When it was first heard of, in milliseconds."""
-    return order.received if order else chain_job.since * 1_000 if chain_job else 0
+    is_signed = order is not None and bool(order.signature)
+    return order.received if order and is_signed else chain_job.since * 1_000 if chain_job else 0
 
 
 def observations(session: Session, job: JobId, provider: Address | None = None) -> Sequence[ObservationRow]:
@@ -311,9 +390,7 @@ def has_live_job(session: Session, account: Address, now: Timestamp) -> bool:
     """Whether the account has an open order, or is a party of a job that is awarded and not closed."""
     if open_orders_of(session, account, now):
         return True
-    query = select(ChainJobRow.id).where(
-        _party(account), col(ChainJobRow.state).in_((JobState.AWARDED, JobState.DELIVERED))
-    )
+    query = select(ChainJobRow.id).where(_party(account), col(ChainJobRow.state).in_(_UNDER_WAY))
     return session.exec(query.limit(1)).first() is not None
 
 

@@ -86,12 +86,14 @@ def info(market: InMarket) -> MarketInfo:
 
 @router.post("/jobs", status_code=201)
 def submit(order: Order, market: InMarket, account: SenderIfSigned) -> JobView:
-    """Takes a signed job. The same order again changes nothing. One with a callback comes in a request that the submitter signed.
+    """Takes a job that is signed, alone or in a tree of many, or posted on chain: then its signature is empty. The same order again changes
+    nothing. One with a callback comes in a request that the submitter signed.
 
-    400 a field breaks a rule; 401 the signature is not the submitter's; 402 the free balance does not cover the cap; 403 the callback is not
-    the submitter's; 409 the job's state on chain, or what was submitted before, forbids it; 429 too many open orders.
+    400 a field breaks a rule; 401 the signature is not the submitter's, or there is none and no post; 402 the free balance does not cover the
+    cap; 403 the callback is not the submitter's; 409 the job's state or epoch on chain, or what was submitted before, forbids it; 429 too
+    many open orders.
     """
-    return market.job(market.book.submit(order, account))
+    return market.job(market.submit(order, account))
 
 
 @router.get("/jobs")
@@ -138,7 +140,8 @@ async def matches(provider: AddressText, market: InMarket, after: Position = 0, 
 
 @router.post("/bids", status_code=202)
 def bid(signed: SignedBid, market: InMarket) -> Response:
-    """Takes a provider's bid for its match; the market sends the award. The same bid again changes nothing.
+    """Takes a provider's bid for its match, signed, or placed on chain: then its signature is empty. The market sends the award. The same bid
+    again changes nothing.
 
     400 price or expiry break a rule; 401 not the provider's signature; 402 its balance does not cover the bond; 404 no such order; 409 no match
     of this provider waits for a bid.

@@ -30,6 +30,8 @@ class Rules:
     """How much log is kept of one job."""
     observations: int = 64
     """How many observations are kept of one job by one provider."""
+    low_gas: int = 10**16
+    """Below how much of the chain's coin, in wei, the key that sends awards is said to be low."""
     callback_private: bool = False
     """Whether callbacks may go to this machine and to local nets."""
     upload_account_bytes: int = 4 << 30
@@ -87,6 +89,8 @@ class Settings(ChainSettings, StoreSettings):
     """How much content all accounts together may hold."""
     upload_days: int = Field(default=14, ge=0)
     """How long content is kept after its last upload, and after the last event of its account's jobs."""
+    low_gas: int = Field(default=10**16, ge=0)
+    """Below how much of the chain's coin, in wei, the key that sends awards is said to be low, in the log."""
     callback_private: bool = False
     """Whether callbacks may go to this machine and to local nets. Only where every submitter may reach those anyway."""
 
@@ -100,6 +104,7 @@ class Settings(ChainSettings, StoreSettings):
             confirmations=self.confirmations,
             poll_seconds=self.poll_seconds,
             open_jobs=self.open_jobs,
+            low_gas=self.low_gas,
             callback_private=self.callback_private,
             upload_account_bytes=self.upload_mib << 20,
             uploads_bytes=self.uploads_mib << 20,

@@ -1,12 +1,12 @@
 """The rows. Never the HTTP schema.
 
-Chain rows (blocks, events, chain_jobs) have one writer, the indexer, and can be dropped: the chain rebuilds them. The others are what the
-market was told and what it suggested. Amounts are decimal text: they do not fit a database's integers.
+Chain rows (blocks, events, cancellations, chain_jobs) have one writer, the indexer, and can be dropped: the chain rebuilds them. The others
+are what the market was told and what it suggested. Amounts are decimal text: they do not fit a database's integers.
 """
 
 from enum import StrEnum
 
-from sqlalchemy import BigInteger
+from sqlalchemy import BigInteger, Index
 from sqlmodel import Field, SQLModel
 
 
@@ -44,6 +44,7 @@ class EventRow(SQLModel, table=True):
     """An event of the escrow about a job."""
 
     __tablename__ = "events"
+    __table_args__ = (Index("events_by_kind", "kind", "time"),)
     block: int = Field(primary_key=True, sa_type=BigInteger)
     index: int = Field(primary_key=True)
     block_hash: str
@@ -52,6 +53,20 @@ class EventRow(SQLModel, table=True):
     job: str = Field(index=True)
     kind: str
     body: str
+
+
+class CancellationRow(SQLModel, table=True):
+    """An account's end of all its jobs in one token that were not awarded: those of earlier epochs than `epoch`."""
+
+    __tablename__ = "cancellations"
+    __table_args__ = (Index("cancellations_by_account", "account", "token"),)
+    block: int = Field(primary_key=True, sa_type=BigInteger)
+    index: int = Field(primary_key=True)
+    time: int = Field(sa_type=BigInteger)
+    tx: str
+    token: str
+    account: str
+    epoch: int = Field(sa_type=BigInteger)
 
 
 class ChainJobRow(SQLModel, table=True):
@@ -63,29 +78,35 @@ class ChainJobRow(SQLModel, table=True):
     token: str | None = None
     provider: str | None = None
     price: str | None = None
+    arbiter: str | None = None
     state: int = Field(index=True)
     outcome: int
+    award_by: int | None = Field(default=None, sa_type=BigInteger)
+    """Of a job that was posted; of others only their orders tell."""
     deliver_by: int | None = Field(default=None, sa_type=BigInteger)
     window_end: int | None = Field(default=None, sa_type=BigInteger)
+    rule_by: int | None = Field(default=None, sa_type=BigInteger)
     result: bytes | None = None
     since: int = Field(sa_type=BigInteger)
     """The time of its first event."""
 
 
 class OrderRow(SQLModel, table=True):
-    """A signed job as its submitter sent it. Its spec is a block in the store."""
+    """A job as its submitter signed and sent it, or posted it on chain. Its spec is a block in the store."""
 
     __tablename__ = "orders"
     id: str = Field(primary_key=True)
     submitter: str = Field(index=True)
     token: str
     price_cap: str
+    epoch: int = Field(sa_type=BigInteger)
     award_by: int = Field(index=True, sa_type=BigInteger)
     received: int = Field(sa_type=BigInteger)
     """Milliseconds since 1970, never twice the same."""
     name: str
     job: str
     signature: bytes
+    """Empty: it is authorised only as long as the chain has it posted."""
     resources: str
     max_seconds: int
 

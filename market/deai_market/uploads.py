@@ -9,7 +9,7 @@ import os
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from sqlmodel import Session
@@ -56,11 +56,14 @@ class Uploads:
         folder: Path,
         served: Store,
         rules: Rules,
+        arrived: Callable[[Collection[bytes]], None],
     ) -> None:
-        """`served` is the market's own store: what is there need not be sent. Raises StoreUnavailable."""
+        """`served` is the market's own store: what is there need not be sent. `arrived` is told the digests of blocks that were taken.
+        Raises StoreUnavailable."""
         self.store = LocalStore(folder)
         self._database, self._chain, self._deployment, self._clock = database, chain, deployment, clock
         self._folder, self._served, self._rules = folder, served, rules
+        self._arrived = arrived
         self._counting = threading.Lock()
         with database.read() as session:
             self._held = Counter(queries.held_bytes(session))
@@ -105,6 +108,7 @@ class Uploads:
                 raise BadContent(f"archive: has more than {MAX_CIDS} blocks; send several")
         self._hold(account, {digest: _charged(len(block.data)) for digest, block in blocks.items()})
         self.store.put(blocks.values())
+        self._arrived(blocks.keys())
 
     def expire(self) -> int:
         """Removes what nobody holds any longer; how many holds ended. An account's blocks are kept while it has a job under way, and for

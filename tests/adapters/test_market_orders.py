@@ -22,7 +22,9 @@ from deai.signing import Domain
 from deai.wire import LogChunk
 from deai_market.settings import Rules
 from tests.adapters.market_fixtures import awarded, eventually, until
-from tests.market_world import COIN, DAI, NOW, RULES, World, spec
+from tests.market_world import COIN, DAI, NOW, RULES, World, account, spec
+
+JUDGED = {"arbiter": Address(account(5).address), "ruling_seconds": 300}
 
 
 def test_an_order_is_matched_bid_on_awarded_and_followed_to_its_payment(world: World, api: MarketApi) -> None:
@@ -108,8 +110,11 @@ def test_the_same_order_again_changes_nothing(world: World, api: MarketApi) -> N
         ({"token": Address("0x" + "11" * 20)}, "job.token"),
         ({"arbiter": Address("0x" + "11" * 20)}, "job.arbiter"),
         ({"arbiter_data": b"\1" * 32}, "job.arbiter_data"),
+        ({"dispute_fee": Wei(1)}, "job.dispute_fee"),
         ({"ruling_seconds": 1}, "job.ruling_seconds"),
-        ({"epoch": 1}, "job.epoch"),
+        (JUDGED | {"dispute_fee": Wei(COIN + 1)}, "job.dispute_fee"),
+        (JUDGED | {"ruling_seconds": 0}, "job.ruling_seconds"),
+        (JUDGED | {"challenge_seconds": 0}, "job.challenge_seconds"),
         ({"price_start": Wei(11 * COIN)}, "job.price_start"),
         ({"price_start": Wei(0), "price_cap": Wei(0)}, "job.price_cap"),
         ({"open_at": Timestamp(NOW + 1_200)}, "job.open_at"),

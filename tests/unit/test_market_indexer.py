@@ -57,8 +57,8 @@ def state(database: Database, job: JobId) -> tuple[JobState, Outcome]:
 
 
 def live(world: World) -> list[JobId]:
-    """One job in every state that the chain has, and two paid."""
-    orders = [world.order() for _ in range(6)]
+    """One job in every state that the chain has, with every outcome, and two paid."""
+    orders = [world.order() for _ in range(6)] + [world.order(**world.judged()) for _ in range(2)]
     world.chain.post(world.submitter, orders[0].job.value())
     world.chain.bid(world.provider, world.bid(world.id(orders[0])).bid.value())
     world.chain.cancel(world.submitter, orders[1].job.value())
@@ -66,6 +66,10 @@ def live(world: World) -> list[JobId]:
         world.award(order)
     for order in orders[3:5]:
         world.pay(order)
+    for order in orders[6:]:
+        world.award(order)
+    world.dispute(orders[6])
+    world.chain.rule(world.arbiter, world.id(orders[7]), world.dispute(orders[7]), 5_000)
     return [world.id(order) for order in orders]
 
 
@@ -75,7 +79,7 @@ def test_every_event_is_indexed_and_every_state_is_the_chains(world: World, data
     follow(world, database, changed).catch_up()
     assert indexed(database, jobs) == on_chain(world, jobs) != []
     assert [state(database, job) for job in jobs] == [world.chain.state(job) for job in jobs]
-    assert set.union(*changed) == set(jobs[:5])
+    assert set.union(*changed) == {*jobs[:5], *jobs[6:]}
 
 
 def test_block_by_block_gives_the_same_as_all_at_once(

@@ -58,7 +58,7 @@ def test_a_row_without_a_state_is_shown_as_signed_and_not_as_closed(
         number=1, job=job, provider=world.other.address, price="1", step=step, made_at=NOW, until=NOW
     )
     known = queries.Known(job, submitter, None, row)
-    note = views.note(known, match or None, None, NOW)
+    note = views.note(known, match or None, None, 0, NOW)
     view = views.job_view(known, note)
     assert (view.state, view.provider, view.price, view.result_cid) == ("Signed", None, None, None)
     assert view.note != "closed"

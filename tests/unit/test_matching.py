@@ -65,6 +65,7 @@ def run(jobs: list[OpenJob], asks: list[Ask], now: int = NOW, **fields: Any) -> 
         "taken": [],
         "balances": RICH,
         "deposits": SOLVENT,
+        "placed": {},
         "skipped": set(),
         "matcher": MATCHER,
     }
