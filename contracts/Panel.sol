@@ -156,12 +156,12 @@ contract Panel is IPanel, ReentrancyGuardTransient {
     /// @inheritdoc IPanel
     function open(Job calldata job, Terms calldata terms) external returns (JobId id) {
         id = market.jobId(job);
-        Case memory case_ = _cases[id];
+        Case memory case_ = _load(id);
         if (case_.phase != Phase.None) revert WrongPhase(id, case_.phase);
         _checkDispute(id, job, terms);
         case_.ruleBy = terms.times.deadline();
         if (bytes(unfit(job)).length != 0) {
-            _close(id, case_, new Seat[](0), Verdict.Unfit, 0, terms);
+            _close(id, case_, Verdict.Unfit, 0, terms);
             return id;
         }
         if (block.timestamp + caseSeconds(job.deliverSeconds) > case_.ruleBy) revert TooLate(id, case_.ruleBy);
@@ -190,7 +190,7 @@ contract Panel is IPanel, ReentrancyGuardTransient {
         Class storage class = _classes[resourceClass];
         if (class.draws() == 0) revert NothingToDraw(resourceClass);
         id = class.queue[class.head];
-        Case memory case_ = _cases[id];
+        Case memory case_ = _load(id);
         (bytes32 value, Luck luck) = random.at(case_.drawBlock);
         if (luck == Luck.Pending) revert DrawAhead(id, case_.drawBlock);
 
@@ -206,7 +206,7 @@ contract Panel is IPanel, ReentrancyGuardTransient {
         case_.phase = Phase.Voting;
         case_.voteFrom = (block.timestamp + _pace.cureSeconds).toUint40();
         case_.deadline = case_.voteFrom + case_.deliverSeconds + _pace.voteSeconds;
-        _cases[id] = case_;
+        _save(id, case_);
 
         emit Drawn(id, case_.round, case_.empty, case_.voteFrom, case_.deadline);
     }
@@ -219,7 +219,7 @@ contract Panel is IPanel, ReentrancyGuardTransient {
 
         --case_.open;
         ++case_.empty;
-        _cases[id] = case_;
+        _save(id, case_);
         delete _seats[id][index];
         _classes[case_.resourceClass].letGo(seat.slot);
 
@@ -235,7 +235,7 @@ contract Panel is IPanel, ReentrancyGuardTransient {
         if (seat.vote != 0) revert NoSeat(id, msg.sender);
 
         --case_.open;
-        _cases[id] = case_;
+        _save(id, case_);
         _seats[id][index].vote = seal;
 
         emit Committed(id, msg.sender, seal);
@@ -250,7 +250,7 @@ contract Panel is IPanel, ReentrancyGuardTransient {
         if (!isVote(verdict, digest, case_.result)) revert Malformed("verdict");
 
         --case_.open;
-        _cases[id] = case_;
+        _save(id, case_);
         _seats[id][index].verdict = verdict;
         _seats[id][index].vote = digest;
 
@@ -259,24 +259,22 @@ contract Panel is IPanel, ReentrancyGuardTransient {
 
     /// @inheritdoc IPanel
     function advance(JobId id, Terms calldata terms) external {
-        Case memory case_ = _cases[id];
+        Case memory case_ = _load(id);
         _checkOver(id, case_);
 
-        if (case_.phase == Phase.Drawing) {
-            return _close(id, case_, _seats[id], Verdict.Undrawn, 0, terms);
+        Verdict verdict = Verdict.Undrawn;
+        bytes32 digest;
+        if (case_.phase != Phase.Drawing) {
+            _removeSilent(id, case_);
+            bool again = case_.empty != 0 && case_.round < ROUNDS
+                && block.timestamp + _roundSeconds(case_.deliverSeconds) <= case_.ruleBy;
+            bool voting = case_.phase == Phase.Voting;
+            if (!voting) (verdict, digest) = tally(_seats[id]);
+            if (again && (voting || verdict == Verdict.Undecided)) return _request(id, case_);
+            if (voting && case_.empty < case_.seats) return _startReveal(id, case_);
+            if (voting) verdict = Verdict.Undecided;
         }
-        _removeSilent(id, case_);
-        bool again = case_.empty != 0 && case_.round < ROUNDS
-            && block.timestamp + _roundSeconds(case_.deliverSeconds) <= case_.ruleBy;
-        if (case_.phase == Phase.Voting) {
-            if (again) return _request(id, case_);
-            if (case_.empty == case_.seats) return _close(id, case_, _seats[id], Verdict.Undecided, 0, terms);
-            return _startReveal(id, case_);
-        }
-        Seat[] memory seats = _seats[id];
-        (Verdict verdict, bytes32 digest) = tally(seats);
-        if (verdict == Verdict.Undecided && again) return _request(id, case_);
-        _close(id, case_, seats, verdict, digest, terms);
+        _close(id, case_, verdict, digest, terms);
     }
 
     // ---------------------------------------------------------------- views
@@ -353,7 +351,7 @@ contract Panel is IPanel, ReentrancyGuardTransient {
     }
 
     function _checkPhase(JobId id, Phase expected) private view returns (Case memory case_) {
-        case_ = _cases[id];
+        case_ = _load(id);
         if (case_.phase != expected) revert WrongPhase(id, case_.phase);
         if (block.timestamp >= case_.deadline) revert PhaseOver(id, case_.phase, case_.deadline);
     }
@@ -387,6 +385,15 @@ contract Panel is IPanel, ReentrancyGuardTransient {
 
     // ---------------------------------------------------------------- the case's ways
 
+    /// @dev This and `_save` keep one copy of the code that packs a case.
+    function _load(JobId id) private view returns (Case memory) {
+        return _cases[id];
+    }
+
+    function _save(JobId id, Case memory case_) private {
+        _cases[id] = case_;
+    }
+
     function _request(JobId id, Case memory case_) private {
         Class storage class = _classes[case_.resourceClass];
         case_.phase = Phase.Drawing;
@@ -394,7 +401,7 @@ contract Panel is IPanel, ReentrancyGuardTransient {
         case_.slots = class.slots.length.toUint32();
         case_.drawBlock = (block.number + _pace.drawBlocks).toUint64();
         case_.deadline = (block.timestamp + _pace.drawSeconds).toUint40();
-        _cases[id] = case_;
+        _save(id, case_);
         class.queue.push(id);
 
         emit DrawRequested(id, case_.round, case_.empty, case_.drawBlock, case_.deadline);
@@ -445,22 +452,16 @@ contract Panel is IPanel, ReentrancyGuardTransient {
             Seat memory seat = _seats[id][i];
             if (seat.account != address(0) && seat.verdict == Verdict.None) ++case_.open;
         }
-        _cases[id] = case_;
+        _save(id, case_);
 
         emit RevealStarted(id, case_.deadline);
     }
 
     /// @dev Ends the case: lets its tickets go, slashes a minority, rules, and shares the fee.
-    function _close(
-        JobId id,
-        Case memory case_,
-        Seat[] memory seats,
-        Verdict verdict,
-        bytes32 digest,
-        Terms calldata terms
-    ) private {
+    function _close(JobId id, Case memory case_, Verdict verdict, bytes32 digest, Terms calldata terms) private {
+        Seat[] memory seats = _seats[id];
         case_.phase = Phase.Closed;
-        _cases[id] = case_;
+        _save(id, case_);
         bool ruled = verdict != Verdict.Undecided && block.timestamp < case_.ruleBy;
         uint256 share = ruled ? shareOf(verdict) : 0;
 
