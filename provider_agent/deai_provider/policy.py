@@ -4,7 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deai.ask import Capacity, Prices, fits, quote
-from deai.job import BASIS_POINTS, MAX_BID_SECONDS, ZERO_ADDRESS, Address, Job, Terms, Timestamp, Wei, ramp
+from deai.job import (
+    BASIS_POINTS,
+    MAX_BID_SECONDS,
+    ZERO_ADDRESS,
+    ZERO_DIGEST,
+    Address,
+    Job,
+    Terms,
+    Timestamp,
+    Wei,
+    ramp,
+)
 from deai.result import reserved
 from deai.spec import Spec
 
@@ -133,7 +144,8 @@ def _unjudged(job: Job, arbitration: Arbitration, room: Room) -> str | None:
     if job.epoch != room.epoch:
         return f"epoch: {job.epoch}, its submitter's jobs are of {room.epoch} now"
     if job.arbiter == ZERO_ADDRESS:
-        return None
+        unused = job.dispute_fee or job.ruling_seconds or job.arbiter_data != ZERO_DIGEST
+        return "arbiter: is nobody, and yet the job says how it should judge" if unused else None
     if job.arbiter not in arbitration.arbiters:
         return f"arbiter: {job.arbiter} is not one this provider knows"
     if job.ruling_seconds < arbitration.min_ruling_seconds:

@@ -49,6 +49,8 @@ PURE = [
     "client/deai/escrow.py",
     "client/deai/codec.py",
     "client/deai/result.py",
+    "client/deai/panel.py",
+    "client/deai/panel_errors.py",
     "client/deai/words.py",
     "client/deai/log_lines.py",
     "client/deai/addresses.py",
@@ -58,6 +60,7 @@ PURE = [
     "market/deai_market/matching.py",
     "provider_agent/deai_provider/policy.py",
     "provider_agent/deai_provider/reconcile.py",
+    "provider_agent/deai_provider/reproducible.py",
 ]
 IMPURE = {
     "os",

@@ -11,9 +11,9 @@ from deai.job import MAX_BID_SECONDS, Address, Job, JobId, Timestamp, Wei, award
 from deai.job import Bid as JobBid
 from deai.spec import Resources, Spec
 from deai_provider import policy
-from deai_provider.policy import Refusal, Room, Rules
+from deai_provider.policy import Arbitration, Refusal, Room, Rules
 
-SUBMITTER, PROVIDER, OTHER = (Address("0x" + digit * 40) for digit in "123")
+SUBMITTER, PROVIDER, OTHER, PANEL = (Address("0x" + digit * 40) for digit in "1236")
 TOKEN, STRANGE_TOKEN = Address("0x" + "4" * 40), Address("0x" + "5" * 40)
 NOW = Timestamp(1_000_000)
 PRICES = Prices(job=100, core_second=1)
@@ -34,6 +34,9 @@ RULES = Rules(
     max_challenge_seconds=3_600,
     max_fee_bps=500,
     max_inputs=2,
+    arbitration=Arbitration(
+        arbiters=frozenset({PANEL}), min_ruling_seconds=3_600, max_ruling_seconds=7_200, max_fee_bps=8_000
+    ),
     confirmations=2,
     confirm_unit={TOKEN: Wei(1_000)},
     withdraw_above={},
@@ -61,6 +64,11 @@ JOB = Job(
 )
 
 
+JUDGED = replace(
+    JOB, arbiter=PANEL, dispute_fee=Wei(40), ruling_seconds=7_200, arbiter_data=b"\0\0\3".ljust(32, b"\0")
+)
+
+
 def bid(job: Job = JOB, spec: Spec = SPEC, room: Room = ROOM, now: Timestamp = NOW) -> Wei | Refusal:
     return policy.bid(replace(job, spec=spec.cid().digest), spec, RULES, room, now)
 
@@ -77,7 +85,12 @@ def test_a_job_that_fits_is_bid_on_at_the_quote() -> None:
         (replace(JOB, arbiter=OTHER), "arbiter"),
         (replace(JOB, arbiter_data=b"\1" * 32), "arbiter"),
         (replace(JOB, ruling_seconds=1), "arbiter"),
+        (replace(JOB, dispute_fee=Wei(1)), "arbiter"),
         (replace(JOB, epoch=1), "epoch"),
+        (replace(JUDGED, arbiter=OTHER), "arbiter"),
+        (replace(JUDGED, ruling_seconds=3_599), "ruling_seconds"),
+        (replace(JUDGED, ruling_seconds=7_201), "ruling_seconds"),
+        (replace(JUDGED, dispute_fee=Wei(41)), "dispute_fee"),
         (replace(JOB, matcher_fee_bps=501), "matcher_fee_bps"),
         (replace(JOB, deliver_seconds=719), "deliver_seconds"),
         (replace(JOB, award_by=Timestamp(NOW + 29)), "award_by"),
@@ -97,12 +110,23 @@ def test_a_job_that_breaks_one_rule_is_refused_with_that_field_named(job: Job, r
     ("job", "now"),
     [
         (replace(JOB, matcher_fee_bps=500), NOW),
+        (JUDGED, NOW),
+        (replace(JUDGED, ruling_seconds=3_600), NOW),
         (replace(JOB, award_by=Timestamp(NOW + 30), open_at=Timestamp(NOW + 10)), NOW),
         (replace(JOB, price_start=Wei(1_000)), Timestamp(NOW + 60 + 180)),
     ],
 )
 def test_a_job_at_the_very_border_of_a_rule_is_bid_on(job: Job, now: Timestamp) -> None:
     assert bid(job, now=now) == 1_300
+
+
+def test_a_job_of_which_its_arbiter_would_take_no_case_is_refused_with_the_field_to_blame() -> None:
+    decision = bid(JUDGED, room=replace(ROOM, unfit="disputeFee"))
+    assert decision == Refusal("arbiter: would take no case of this job: disputeFee")
+
+
+def test_a_job_of_a_later_epoch_of_its_submitter_is_bid_on() -> None:
+    assert bid(replace(JOB, epoch=3), room=replace(ROOM, epoch=3)) == 1_300
 
 
 def test_a_price_that_the_ramp_has_not_reached_is_refused_and_says_so() -> None:
@@ -240,7 +264,7 @@ def test_a_threshold_below_the_bonds_never_withdraws_them() -> None:
         {"token": STRANGE_TOKEN},
         {"submitter": OTHER},
         {"arbiter": OTHER},
-        {"spec": bytes(32)},
+        {"dispute_fee": Wei(1)},
         {"challenge_seconds": 1},
         {"ruling_seconds": 1},
     ],

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from deai.chain import JobAwarded
-from deai.job import ZERO_DIGEST, Address, JobId, JobState, Terms, Timestamp, Wei
+from deai.job import Address, JobId, JobState, Terms, Timestamp, Wei
 from deai_provider.executor import EngineLife, RunState, RunStatus
 from deai_provider.ledger import BUSY, Step
 from deai_provider.reconcile import Findings, Plan, cut_short, job_of, latest, plan, strays
@@ -27,15 +27,15 @@ def award(id_: JobId, provider: Address = US, block: int = 7) -> JobAwarded:
         bond=Wei(5),
         fee=Wei(1),
         arbiter=OTHER,
-        arbiter_data=ZERO_DIGEST,
+        dispute_fee=Wei(2),
         deliver_by=Timestamp(NOW + 60),
         challenge_seconds=60,
         ruling_seconds=0,
-        window_end=Timestamp(0),
-        spec=b"s" * 32,
-        result=ZERO_DIGEST,
     )
-    return JobAwarded(id=id_, terms=terms, block=block, block_hash="0xaa", tx="0xbb", index=0)
+    spec, data = b"s" * 32, b"d" * 32
+    return JobAwarded(
+        id=id_, terms=terms, spec=spec, arbiter_data=data, block=block, block_hash="0xaa", tx="0xbb", index=0
+    )
 
 
 def found(
@@ -68,7 +68,7 @@ def test_what_was_never_promised_is_removed() -> None:
     assert plan(found(engine=JOBS[:1], folders=JOBS[1:2])) == replace(NOTHING, remove=tuple(JOBS[:2]))
 
 
-@pytest.mark.parametrize("state", [JobState.AWARDED, JobState.DELIVERED])
+@pytest.mark.parametrize("state", [JobState.AWARDED, JobState.DELIVERED, JobState.DISPUTED])
 def test_an_award_that_the_ledger_lost_is_carried_on_with_the_container_it_has(state: JobState) -> None:
     ours = award(JOBS[0])
     assert plan(found(engine=JOBS[:1], awards=[ours], state=state)) == replace(NOTHING, restore=(ours,))
@@ -79,7 +79,7 @@ def test_an_award_of_a_job_that_was_given_up_is_carried_on(step: Step) -> None:
     assert plan(found({JOBS[0]: step}, awards=[award(JOBS[0])])).restore == (award(JOBS[0]),)
 
 
-@pytest.mark.parametrize("step", [Step.DONE, Step.FAILED, Step.DELIVERED])
+@pytest.mark.parametrize("step", [Step.DONE, Step.FAILED, Step.DELIVERED, Step.DISPUTED])
 def test_a_promise_that_ended_is_not_taken_up_again(step: Step) -> None:
     assert plan(found({JOBS[0]: step}, awards=[award(JOBS[0])])) == NOTHING
 
@@ -108,15 +108,11 @@ def test_strays_are_containers_of_jobs_that_are_not_under_an_award() -> None:
 
 
 def test_the_job_of_an_award_says_what_the_award_fixed() -> None:
-    terms = award(JOBS[0]).terms
-    job = job_of(terms)
-    assert (job.spec, job.bond, job.token, job.submitter) == (
-        terms.spec,
-        terms.bond,
-        terms.token,
-        terms.submitter,
-    )
-    assert job.price_cap == terms.price
+    fixed = award(JOBS[0])
+    job, terms = job_of(fixed), fixed.terms
+    assert (job.spec, job.arbiter_data) == (fixed.spec, fixed.arbiter_data)
+    assert (job.bond, job.token, job.submitter) == (terms.bond, terms.token, terms.submitter)
+    assert (job.arbiter, job.dispute_fee, job.price_cap) == (terms.arbiter, terms.dispute_fee, terms.price)
 
 
 BEFORE, AFTER = EngineLife("1", 1_000.0), EngineLife("2", 2_000.0)
