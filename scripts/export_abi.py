@@ -17,7 +17,12 @@ import brownie_project
 
 ROOT = brownie_project.ROOT
 SHIPPED = ROOT / "client" / "deai" / "abi"
-CONTRACTS = {"JobMarket": "contracts/JobMarket.sol", "TestToken": "contracts/test/TestToken.sol"}
+CONTRACTS = {
+    "JobMarket": "contracts/JobMarket.sol",
+    "Panel": "contracts/Panel.sol",
+    "BlockRandom": "contracts/BlockRandom.sol",
+    "TestToken": "contracts/test/TestToken.sol",
+}
 
 
 def compiled() -> dict[str, str]:
