@@ -178,8 +178,8 @@ class Chain(Protocol):
         """The epoch that `account`'s jobs in `token` must have."""
 
     def deposit(self, signer: LocalAccount, token: Address, amount: Wei) -> Receipt:
-        """Moves `amount` from what the signer holds (of the native coin, where `token` is zero) into its balance in the escrow, approving
-        first where needed."""
+        """Moves `amount` from what the signer holds (of the native coin, where `token` is zero) into its balance in the escrow, by a
+        permit or an approval where it needs one."""
 
     def withdraw(self, signer: LocalAccount, token: Address, to: Address, amount: Wei) -> Receipt:
         """Pays `amount` of the signer's balance in the escrow to `to`."""

@@ -107,6 +107,11 @@ class Transactions:
             f"{self._node.shown}: another program uses the key of {signer.address}, each time before this one"
         )
 
+    def left(self, signer: LocalAccount, to: Address, data: str) -> bool:
+        """Whether this call was sent, and its process died or gave up before it was told the outcome: then `send` goes on with it."""
+        call = Call(chain=self._chain, sender=Address(signer.address), to=to, data=data, value=0)
+        return self._adoptable(call)
+
     @cached_property
     def _chain(self) -> str:
         first = self._node.read(lambda block: str(block["hash"]), "eth_getBlockByNumber", "0x0", False)
@@ -116,7 +121,7 @@ class Transactions:
 
     def _adopt(self, call: Call) -> Entry | None:
         """A transaction that does just this, and whose outcome nobody was told, held by us now."""
-        if not any(self._may_adopt(each) for each in self._journal.same(call)):
+        if not self._adoptable(call):
             return None
         with self._journal.key(call.sender):
             found = next((each for each in self._journal.same(call) if self._may_adopt(each)), None)
@@ -128,6 +133,9 @@ class Transactions:
                 time.time() - found.written_at,
             )
             return self._journal.take(found.id)
+
+    def _adoptable(self, call: Call) -> bool:
+        return any(self._may_adopt(each) for each in self._journal.same(call))
 
     def _may_adopt(self, entry: Entry) -> bool:
         if entry.told:

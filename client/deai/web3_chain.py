@@ -1,5 +1,6 @@
 """The chain by a node's JSON-RPC: the only file that imports web3."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,17 +15,32 @@ from deai.deployment import Deployment
 from deai.job import ZERO_ADDRESS, Address, Bid, Job, JobId, JobState, Outcome, Terms, Timestamp, Wei
 from deai.journal import Journal
 from deai.node import Node, Refused
+from deai.permit import NO_DEADLINE, TokenDomain, sign_permit
 from deai.transactions import Pace, Transactions
+
+_log = logging.getLogger(__name__)
 
 _REQUEST_SECONDS = 20.0
 _WORD_HEX = 2 + 64
+
+
+def _function(name: str, inputs: tuple[str, ...], output: str) -> dict[str, Any]:
+    named = [{"name": "", "type": kind} for kind in inputs]
+    return {"type": "function", "name": name, "inputs": named, "outputs": [{"name": "", "type": output}]}
+
+
 ERC20 = Codec(
     [
-        {"type": "function", "name": name, "inputs": [{"name": "", "type": kind} for kind in inputs]}
-        for name, inputs in (
-            ("balanceOf", ("address",)),
-            ("allowance", ("address", "address")),
-            ("approve", ("address", "uint256")),
+        _function(name, inputs, output)
+        for name, inputs, output in (
+            ("balanceOf", ("address",), "uint256"),
+            ("allowance", ("address", "address"), "uint256"),
+            ("approve", ("address", "uint256"), "bool"),
+            # EIP-2612
+            ("nonces", ("address",), "uint256"),
+            ("name", (), "string"),
+            ("version", (), "string"),
+            ("DOMAIN_SEPARATOR", (), "bytes32"),
         )
     ]
 )
@@ -117,9 +133,15 @@ class Web3Chain:
         sender = Address(signer.address)
         if token == ZERO_ADDRESS:
             return self._act(signer, "deposit", token, sender, amount, value=amount)
+        if self._allowance(token, sender) < amount and not self._left(
+            signer, "deposit", token, sender, amount
+        ):
+            by_permit = self._deposit_by_permit(signer, token, amount)
+            if by_permit is not None:
+                return by_permit
         # Twice: the first may have been adopted from a deposit that was cut short, and used up since.
         for _ in range(2):
-            if self._token_view(token, "allowance", sender, self.contract) >= amount:
+            if self._allowance(token, sender) >= amount:
                 break
             there = self.token_balance(token, sender)
             if there < amount:
@@ -127,6 +149,44 @@ class Web3Chain:
                 raise errors.BadField("amount", self._amount(token, amount), rule)
             self._send(signer, token, ERC20.call("approve", self.contract, amount))
         return self._act(signer, "deposit", token, sender, amount)
+
+    def _deposit_by_permit(self, signer: LocalAccount, token: Address, amount: Wei) -> Receipt | None:
+        """A deposit in one transaction; None where the token takes no permits."""
+        owner = Address(signer.address)
+        domain, nonce = self._permits(token, owner)
+        if domain is None:
+            return None
+        earlier, now = (
+            (token, amount, NO_DEADLINE, *sign_permit(signer, domain, self.contract, amount, max(used, 0)))
+            for used in (nonce - 1, nonce)
+        )
+        if self._left(signer, "depositWithPermit", *earlier):
+            # It was cut short and used its permit: this deposit is that one.
+            return self._act(signer, "depositWithPermit", *earlier)
+        if self.token_balance(token, owner) < amount:
+            return None
+        try:
+            return self._act(signer, "depositWithPermit", *now)
+        except errors.WrongRequest as refused:
+            _log.info("%s: a permit did not do, an approval may: %s", token, refused)
+            return None
+
+    def _permits(self, token: Address, owner: Address) -> tuple[TokenDomain | None, int]:
+        """The domain in which the token takes `owner`'s permits, and the next one's nonce. A domain is what we know of it (this chain, this
+        token) and what it says of itself, as far as that is the domain it checks."""
+        nonce, separator, name, version = (
+            self._told(token, verb, *values)
+            for verb, values in (
+                ("nonces", (owner,)),
+                ("DOMAIN_SEPARATOR", ()),
+                ("name", ()),
+                ("version", ()),
+            )
+        )
+        if not isinstance(nonce, int) or not isinstance(name, str):
+            return None, 0
+        domain = TokenDomain(name, version if isinstance(version, str) else "1", self.chain_id, token)
+        return (domain if domain.separator == separator else None), nonce
 
     def withdraw(self, signer: LocalAccount, token: Address, to: Address, amount: Wei) -> Receipt:
         return self._act(signer, "withdraw", token, to, amount)
@@ -203,6 +263,11 @@ class Web3Chain:
             raise errors.BadField("journal", None, "is needed where transactions are sent")
         return self._transactions.send(signer, to, data, value)
 
+    def _left(self, signer: LocalAccount, verb: str, *values: object) -> bool:
+        """Whether a transaction that does just this was cut short, so that the same again is that one."""
+        data = self._codec.call(verb, *values)
+        return self._transactions is not None and self._transactions.left(signer, self.contract, data)
+
     # Questions.
 
     def _view(self, verb: str, *values: object) -> tuple[Any, ...]:
@@ -214,6 +279,17 @@ class Web3Chain:
         if len(found) < _WORD_HEX:
             raise errors.NoToken(token)
         return int(found[:_WORD_HEX], 16)
+
+    def _told(self, token: Address, verb: str, *values: object) -> object:
+        """What the token answers; None where it has no such function, or answers in another way."""
+        try:
+            data = self._node.ask("eth_call", {"to": token, "data": ERC20.call(verb, *values)}, "latest")
+            return ERC20.answer(verb, data)[0]
+        except (errors.WrongRequest, errors.Bug, ValueError):
+            return None
+
+    def _allowance(self, token: Address, owner: Address) -> int:
+        return self._token_view(token, "allowance", owner, self.contract)
 
     def _amount(self, token: Address, amount: int) -> str:
         for known in self._deployment.tokens:

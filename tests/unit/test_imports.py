@@ -56,6 +56,7 @@ PURE = [
     "client/deai/addresses.py",
     "client/deai/image_reference.py",
     "client/deai/arbitration.py",
+    "client/deai/permit.py",
     "client/deai/verification.py",
     "market/deai_market/matching.py",
     "provider_agent/deai_provider/policy.py",
