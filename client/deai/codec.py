@@ -140,8 +140,8 @@ def _error(name: str) -> type[errors.WrongRequest] | None:
 
 def _is_of_job(event: Entry) -> bool:
     """Whether an event has a job's id as its first indexed field."""
-    first = event["inputs"][0]
-    return bool(first["indexed"] and first.get("internalType") == "JobId")
+    first = next(iter(event["inputs"]), None)
+    return first is not None and bool(first["indexed"] and first.get("internalType") == "JobId")
 
 
 def _event(event: type[Event], found: dict[str, Any], log: Mapping[str, Any]) -> Event:
