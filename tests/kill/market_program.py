@@ -1,6 +1,7 @@
 """`deai-market`, whose acts stop where the test's `Lot` says. Nothing else of the program is changed."""
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from deai_market.book import Book
 from tests.kill.parking import Lot, wrap
 
 _lot = Lot(Path(os.environ["DEAI_KILL_LOT"]))
+_batch = threading.local()
 _domain = Deployment.load(Path(os.environ["DEAI_MARKET_DEPLOYMENT"])).domain
 
 
@@ -57,9 +59,24 @@ def _award(act: Any, self: Web3Chain, signer: Any, job: Any, *args: Any) -> Any:
     return receipt
 
 
+def _awards(act: Any, self: Web3Chain, signer: Any, calls: Any, **options: Any) -> Any:
+    ids = [job_id(call.values[0], _domain) for call in calls]
+    for id_ in ids:
+        _lot.stop(id_, "before the award is sent")
+    _batch.jobs = ids
+    try:
+        receipt = act(self, signer, calls, **options)
+    finally:
+        _batch.jobs = []
+    for id_ in ids:
+        _lot.stop(id_, "before the award is recorded")
+    return receipt
+
+
 def _request(act: Any, self: HTTPProvider, method: Any, *args: Any) -> Any:
-    if method == "eth_getTransactionReceipt" and (job := _lot.job) is not None:
-        _lot.stop(job, "award sent")
+    if method == "eth_getTransactionReceipt":
+        for job in getattr(_batch, "jobs", []) or filter(None, [_lot.job]):
+            _lot.stop(job, "award sent")
     return act(self, method, *args)
 
 
@@ -69,6 +86,7 @@ for owner, name, around in (
     (matcher, "match", _match),
     (matcher.Matcher, "round", _round),
     (Web3Chain, "award", _award),
+    (Web3Chain, "batch", _awards),
     (HTTPProvider, "make_request", _request),
 ):
     wrap(owner, name, around)

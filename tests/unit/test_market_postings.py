@@ -240,7 +240,7 @@ def test_a_bid_on_chain_is_awarded_without_an_ask(world: World, market: Market) 
     send(market)
     assert world.chain.state(job)[0] == JobState.AWARDED
     market.indexer.catch_up()
-    assert market.job(job).provider == world.other.address
+    assert market.job(job).provider == Address(world.other.address)
 
 
 def test_of_asks_and_bids_on_chain_the_cheaper_gets_the_job(world: World, market: Market) -> None:
@@ -249,7 +249,7 @@ def test_of_asks_and_bids_on_chain_the_cheaper_gets_the_job(world: World, market
     placed(world, dear, COIN // 2 + 1)
     placed(world, cheap, COIN // 2)
     matches = {each.job: each.provider for each in look(market).matches}
-    assert matches == {dear: world.provider.address, cheap: world.other.address}
+    assert matches == {dear: Address(world.provider.address), cheap: Address(world.other.address)}
 
 
 @pytest.mark.parametrize("wrong", ["expired", "above the ramp", "no bond", "its own"])
