@@ -37,7 +37,7 @@ from deai.program import Program, free_port
 GOALS = {"three_tx": 155_000, "three_tx_fee": 161_000, "two_tx": 134_000, "batch_100_per_job": 80_000}
 BLOCK_GAS = 30_000_000
 START = 2_000_000_000
-"""The first block's time: fixed, so that calldata and signatures are the same bytes in every run."""
+"""Every block's time is fixed, so that calldata and signatures are the same bytes in every run."""
 UNIT = 10**12
 """Amounts are millionths of a token, as people write them."""
 SUBMITTER, MATCHER, ARBITER, STRANGER, *PROVIDERS = range(1, 15)
@@ -59,7 +59,7 @@ class Bench:
     """The escrow and a token on a local chain, and people whose balances are in use."""
 
     def __init__(self, node: AnvilNode) -> None:
-        self.node, self.jobs = node, 0
+        self.node, self.jobs, self.now = node, 0, Timestamp(START)
         self.deployment: Deployment = node.deploy("DAI")
         self.token = self.deployment.token("DAI").address
         self.codec = Codec(artifact("JobMarket").abi)
@@ -76,7 +76,9 @@ class Bench:
         return self.mine(sender, self.codec.call(verb, *values), self.deployment.contract)
 
     def mine(self, sender: int, data: str, to: Address) -> Sent:
-        """A transaction in a block of its own. Raises Bug if it is undone."""
+        """A transaction in a block of its own, a second after the last. Raises Bug if it is undone."""
+        self.now = Timestamp(self.now + 1)
+        self.node.call("evm_setNextBlockTimestamp", self.now)
         sent = self.node.call(
             "eth_sendTransaction", {"from": address(sender), "to": to, "data": data, "gas": hex(BLOCK_GAS)}
         )
@@ -92,14 +94,14 @@ class Bench:
 
     def wait_until(self, then: Timestamp) -> None:
         """The next block has this time."""
-        self.node.call("evm_setNextBlockTimestamp", then)
+        self.now = Timestamp(then - 1)
 
     # Jobs.
 
     def orders(self, *, fee: bool, provider: int = PROVIDERS[0]) -> tuple[Job, bytes, Bid, bytes]:
         """A job and a bid that were never seen before, both signed: what an award takes."""
         self.jobs += 1
-        now = Timestamp(int(self.node.call("eth_getBlockByNumber", "latest", False)["timestamp"], 16))
+        now = self.now
         job = Job(
             submitter=address(SUBMITTER),
             token=self.token,
@@ -242,7 +244,7 @@ def chain() -> Iterator[AnvilNode]:
     with tempfile.TemporaryDirectory(prefix="bench-gas-") as folder:
         port = free_port()
         command = [str(anvil_binary()), "--port", str(port), "--hardfork", "cancun", "--silent"]
-        command += ["--accounts", "16", "--gas-limit", str(BLOCK_GAS), "--timestamp", str(START)]
+        command += ["--accounts", "16", "--gas-limit", str(BLOCK_GAS), "--timestamp", str(START - 3_600)]
         node = AnvilNode(f"http://127.0.0.1:{port}")
         program = Program("anvil", command, Path(folder) / "anvil.log")
         try:
