@@ -9,6 +9,7 @@ import platform
 import shutil
 import sys
 import time
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,27 @@ from deai.artifacts import ContractName, artifact
 from deai.codec import Codec
 from deai.deployment import Deployment, Token
 from deai.errors import ChainUnavailable, WrongRequest
-from deai.job import Address, Wei
+from deai.job import ZERO_ADDRESS, Address, Wei
+from deai.panel import CasePace
 
 LOCAL_CHAIN_ID = 31337
 MNEMONIC = "test test test test test test test test test test test junk"
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _TEST_TOKEN_DECIMALS = 18
+COIN = Token(symbol="ETH", address=ZERO_ADDRESS, decimals=18)
+"""The chain's native coin."""
+LOCAL_PACE = CasePace(
+    draw_blocks=1,
+    open_seconds=600,
+    draw_seconds=600,
+    cure_seconds=30,
+    vote_seconds=600,
+    reveal_seconds=300,
+    unstake_seconds=120 * 86_400,
+)
+"""For people who try it out: short phases, as everybody is on this machine."""
+_SEAT_STAKE, _SEAT_FEE = "10", "0.1"
+_PANEL_TYPES = ["address"] * 4 + ["uint256"] * 2 + ["uint32"] * 7
 _CALL_SECONDS = 30.0
 
 
@@ -87,23 +103,38 @@ class AnvilNode:
         except ChainUnavailable:
             return False
 
-    def deploy(self, symbol: str) -> Deployment:
-        """Puts the escrow and a test token of that symbol on the chain: an ERC-20 that anyone may mint. Only on a local chain, whose
-        node sends without a key.
+    def deploy(self, symbol: str, pace: CasePace = LOCAL_PACE) -> Deployment:
+        """Puts the escrow, a test token of that symbol (an ERC-20 that anyone may mint), and a panel whose cases have that pace on the chain; the
+        token is what the panel's verifiers stake and are paid in. Only on a local chain, whose node sends without a key.
         """
         chain_id = int(self.call("eth_chainId"), 16)
         if chain_id != LOCAL_CHAIN_ID:
             raise WrongRequest(f"{self.rpc}: is chain {chain_id}; a test token is for the local chain only")
         sender = self.call("eth_accounts")[0]
-        escrow, block = self._create(sender, artifact("JobMarket").bytecode)
-        names = encode(["string", "string"], [f"Test {symbol}", symbol])
-        token, _ = self._create(sender, artifact("TestToken").bytecode + names.hex())
-        tokens = (Token(symbol=symbol, address=token, decimals=_TEST_TOKEN_DECIMALS),)
-        return Deployment(chain_id=chain_id, contract=escrow, block=block, tokens=tokens)
+        escrow, block = self._create(sender, "JobMarket")
+        address, _ = self._create(
+            sender, "TestToken", encode(["string", "string"], [f"Test {symbol}", symbol])
+        )
+        token = Token(symbol=symbol, address=address, decimals=_TEST_TOKEN_DECIMALS)
+        random, _ = self._create(sender, "BlockRandom")
+        amounts = (token.amount(_SEAT_STAKE), token.amount(_SEAT_FEE))
+        values = (escrow, random, address, address, *amounts, *astuple(pace))
+        panel, _ = self._create(sender, "Panel", encode(_PANEL_TYPES, values))
+        return Deployment(
+            chain_id=chain_id,
+            contract=escrow,
+            block=block,
+            tokens=(COIN, token),
+            panel=panel,
+            panel_stake_token=address,
+        )
 
-    def _create(self, sender: str, code: str) -> tuple[Address, int]:
+    def _create(self, sender: str, name: ContractName, arguments: bytes = b"") -> tuple[Address, int]:
+        code = artifact(name).bytecode + arguments.hex()
         sent = self.call("eth_sendTransaction", {"from": sender, "data": code})
         receipt = self.call("eth_getTransactionReceipt", sent)
+        if int(receipt["status"], 16) != 1:
+            raise ChainUnavailable(f"{name}: the local chain did not take it")
         return Address(to_checksum_address(receipt["contractAddress"])), int(receipt["blockNumber"], 16)
 
     def mint(self, token: Address, account: Address, amount: Wei) -> None:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import httpx
 
 from deai import keys
-from deai.anvil import LOCAL_CHAIN_ID, MNEMONIC, AnvilNode, anvil_binary, local_account
+from deai.anvil import LOCAL_CHAIN_ID, LOCAL_PACE, MNEMONIC, AnvilNode, anvil_binary, local_account
 from deai.content import opened
 from deai.deployment import Deployment
 from deai.engine import engine_answers, lacking_engine, start_engine
@@ -24,6 +24,8 @@ from deai.home import Home
 from deai.job import Address, Wei
 from deai.journal import Journal
 from deai.market_api import MarketApi
+from deai.panel import CasePace
+from deai.panel_contract import PanelContract
 from deai.program import Program, find_program, free_port, is_free, write_down
 from deai.settings import ContentSettings
 from deai.submitter import Submitter
@@ -41,7 +43,9 @@ __all__ = [
 ]
 
 SYMBOL = "DAI"
+_BLOCK_SECONDS = 12
 _ROLES = ("deployer", "market", "provider", "submitter")
+_PRICES = {"job": "0.01", "core_second": "0.00001", "gib_second": "0.000005", "gpu_second": "0.001"}
 _PROGRAMS = {"deai-market": "pip install deai-market", "deai-provider": "pip install deai-provider"}
 
 Say = Callable[[str], None]
@@ -50,8 +54,11 @@ Say = Callable[[str], None]
 class Localnet:
     """Chain, escrow, market and provider agent in one folder. A context manager: all it started ends with it.
 
-    A subclass may replace a part's command or environment; `docker_host` names the engine the agent uses, which is then not started here.
+    A subclass may replace a part's command or environment, or the `pace` of the panel's cases; `docker_host` names the engine the agent
+    uses, which is then not started here.
     """
+
+    pace: ClassVar[CasePace] = LOCAL_PACE
 
     def __init__(self, folder: Path, say: Say, *, docker_host: str | None = None) -> None:
         self.folder, self.say, self.docker_host = folder, say, docker_host
@@ -175,6 +182,10 @@ class Localnet:
             "cancun",
             "--chain-id",
             str(LOCAL_CHAIN_ID),
+            # With each transaction, and else now and then: verifiers are drawn by a later block than the one that asks for it.
+            "--mixed-mining",
+            "--block-time",
+            str(_BLOCK_SECONDS),
         ]
         load = ["--load-state", str(self.chain_file)] if self.chain_file.exists() else []
         return [*command, "--mnemonic", MNEMONIC, *load]
@@ -223,8 +234,8 @@ class Localnet:
             # Everybody here is on this machine anyway.
             "private_registries": "true",
             "confirmations": 0,
-            "prices": '{"DAI": {"job": "0.01", "core_second": "0.00001", "gib_second": "0.000005", "gpu_second": "0.001"}}',
-            "max_bond": '{"DAI": "50"}',
+            "prices": json.dumps({"DAI": _PRICES, "ETH": _PRICES}),
+            "max_bond": json.dumps({"DAI": "200", "ETH": "50"}),
         }
         engine = {} if self.docker_host is None else {"DOCKER_HOST": self.docker_host}
         return self._environment("DEAI_PROVIDER_", own) | engine
@@ -245,7 +256,7 @@ class Localnet:
             opened(settings, market, account) as content,
         ):
             home = Home(self.folder / "home")
-            yield Submitter(account, self.deployment, self.chain(), market, content, home)
+            yield Submitter(account, self.deployment, self.chain(), market, content, home, self.panel())
 
     @property
     def agent_name(self) -> str:
@@ -258,9 +269,13 @@ class Localnet:
         """The escrow on this chain."""
         return Web3Chain(self.rpc, self.deployment, journal=self._journal)
 
+    def panel(self) -> PanelContract:
+        """The panel on this chain."""
+        return PanelContract(self.rpc, self.deployment, journal=self._journal)
+
     @property
     def deployment(self) -> Deployment:
-        """The escrow's place, and the test token's."""
+        """The escrow's place, the panel's, and the tokens'."""
         return Deployment.load(self.deployment_file)
 
     def mint(self, account: Address, amount: Wei) -> None:
@@ -314,7 +329,7 @@ class Localnet:
                 keys.save(account, folder, role, password, light=True)
 
     def _deploy(self) -> None:
-        deployment = self._node.deploy(SYMBOL)
+        deployment = self._node.deploy(SYMBOL, self.pace)
         self.deployment_file.write_text(deployment.model_dump_json(indent=2) + "\n")
         self.say(f"Escrow deployed at {deployment.contract}")
 
