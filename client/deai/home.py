@@ -24,7 +24,7 @@ class Home:
 
     def save_order(self, job: JobId, order: Order) -> None:
         """Keeps a copy of a signed order, durably, before it is sent anywhere: whoever holds it can submit it again."""
-        _write(self.folder / "orders" / f"{job}.json", order.model_dump_json(indent=1))
+        write_whole(self.folder / "orders" / f"{job}.json", order.model_dump_json(indent=1))
 
     def order(self, job: JobId) -> Order:
         """The copy of an order. Raises BadField if there is none."""
@@ -58,7 +58,7 @@ class Home:
 
     def remember_result(self, job: JobId, provider: Address, result: Cid) -> None:
         """Notes whose result was fetched, so that an approval can mean that one and no other."""
-        _write(self.folder / "results" / f"{job}.json", json.dumps([provider, str(result)]))
+        write_whole(self.folder / "results" / f"{job}.json", json.dumps([provider, str(result)]))
 
     def seen_result(self, job: JobId) -> tuple[Address, Cid] | None:
         """The provider and the CID of the result that was fetched last, or None."""
@@ -73,7 +73,7 @@ class Home:
 
     def name_image(self, name: str, cid: Cid) -> None:
         """Remembers that `--docker-image NAME` means the image archive `cid`."""
-        _write(
+        write_whole(
             self.folder / "images.json",
             json.dumps(self.images() | {name: str(cid)}, indent=1, sort_keys=True),
         )
@@ -99,7 +99,8 @@ def is_image_archive(path: Path) -> bool:
         return False
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file that only its owner reads, durably; it appears whole or not at all."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     # Orders carry secrets: nobody else reads them, whatever the umask.

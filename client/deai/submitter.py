@@ -21,7 +21,8 @@ from deai.cid import Cid, Codec
 from deai.content import Content
 from deai.deployment import Deployment
 from deai.draft import Draft, Drafts
-from deai.errors import BadContent, BadField, ContentMissing, DeaiError, Unavailable, WrongState
+from deai.endings import exit_record
+from deai.errors import BadField, ContentMissing, DeaiError, Unavailable, WrongState
 from deai.home import Home
 from deai.job import (
     ZERO_ADDRESS,
@@ -37,14 +38,12 @@ from deai.job_file import JobFile
 from deai.market_api import MarketApi
 from deai.panel import Panel
 from deai.progress import Metered, Moved, unmoved
-from deai.result import EXIT_NAME, ExitRecord
+from deai.result import ExitRecord
 from deai.signing import job_id, sign_approval, sign_jobs
 from deai.spec import Spec
 from deai.store import Block, Store
 from deai.unixfs import Fetched, Limits
 from deai.wire import CallbackView, JobJson, JobView, Order
-
-MAX_EXIT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,7 +258,7 @@ class Submitter:
             raise BadField("output", str(target), "is not an empty folder")
         cid = Cid(Codec.DAG_PB, terms.result)
         try:
-            record = self._exit_record(cid)
+            record = exit_record(self.store, cid)
             fetched = self._fetch(Metered(self.store, moved), cid, target, limits or Limits())
         except ContentMissing as error:
             error.add_note(
@@ -342,10 +341,3 @@ class Submitter:
             each.rename(target / each.name)
         partial.rmdir()
         return fetched
-
-    def _exit_record(self, result: Cid) -> ExitRecord | None:
-        try:
-            found = unixfs.resolve(self.store, result, EXIT_NAME)
-            return ExitRecord.parse(unixfs.read(self.store, found, MAX_EXIT_BYTES))
-        except (BadContent, BadField):
-            return None

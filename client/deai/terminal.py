@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deai.errors import BadField, DeaiError, WrongRequest
+from deai.errors import BadField, ContractError, DeaiError, WrongRequest
 from deai.job import Address, JobId
 from deai.words import nearest
 
@@ -40,7 +40,7 @@ def errors(as_json: bool) -> Iterator[None]:
     try:
         yield
     except DeaiError as error:
-        name, detail = type(error).__name__, safe_line(" ".join(str(error).split()))
+        name, detail = type(error).__name__, safe_line(" ".join(_told(error).split()))
         notes = getattr(error, "__notes__", [])
         if as_json:
             emit({"error": name, "detail": detail, "notes": notes})
@@ -57,6 +57,16 @@ def errors(as_json: bool) -> Iterator[None]:
         for text in (detail, *notes):
             click.echo(text, err=True)
         sys.exit(WrongRequest.exit_code if unanswered else INTERRUPTED)
+
+
+def _told(error: DeaiError) -> str:
+    """The error in words: amounts in the tokens that the command has read about."""
+    if not isinstance(error, ContractError):
+        return str(error)
+    from deai.refusals import told
+
+    context = click.get_current_context(silent=True)
+    return told(error, context.obj or () if context else ())
 
 
 def command(group: click.Group, *args: Any, **kwargs: Any) -> Callable[[Callable[..., None]], click.Command]:
@@ -121,6 +131,7 @@ def open_submitter() -> "Submitter":
     from deai.home import Home
     from deai.journal import Journal
     from deai.market_api import MarketApi
+    from deai.panel_contract import PanelContract
     from deai.settings import Settings, load
     from deai.submitter import Submitter
     from deai.web3_chain import Web3Chain
@@ -129,6 +140,7 @@ def open_submitter() -> "Submitter":
     deployment = Deployment.load(settings.deployment)
     market = MarketApi(settings.market, deployment.domain)
     context, signer = click.get_current_context(), account(settings)
+    context.obj = deployment.tokens
     context.call_on_close(market.close)
     return Submitter(
         signer,
@@ -137,6 +149,7 @@ def open_submitter() -> "Submitter":
         market,
         context.with_resource(opened(settings, market, signer)),
         Home(settings.home),
+        PanelContract(settings.rpc, deployment) if deployment.panel else None,
     )
 
 

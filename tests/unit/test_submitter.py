@@ -12,6 +12,7 @@ from deai.ask import Ask, Capacity, Prices
 from deai.cid import Cid, Codec
 from deai.content import Content
 from deai.draft import MATCHER_SECONDS
+from deai.endings import exit_record
 from deai.errors import BadField, ContentMissing, DeaiError, MarketUnavailable, WrongState
 from deai.home import Home
 from deai.job import Address, Bid, JobId, JobState, Outcome, Timestamp, Wei
@@ -222,7 +223,7 @@ def test_a_result_without_a_readable_exit_record_is_fetched_all_the_same(world: 
     empty.mkdir()
     (empty / EXIT_NAME).write_text("{}")
     cid = unixfs.add(empty, world.store)
-    assert world.submitter._exit_record(cid) is None
+    assert exit_record(world.store, cid) is None
 
 
 def test_an_input_that_is_not_in_the_store_is_named(world: World) -> None:
