@@ -19,8 +19,8 @@ contract ReenteringReceiver {
         (_target, _payload, called, succeeded, answer) = (target, payload, false, false, "");
     }
 
-    function run(address target, uint256 value, bytes calldata payload) external payable {
-        (bool done, bytes memory returned) = target.call{value: value}(payload);
+    function run(address target, bytes calldata payload) external payable {
+        (bool done, bytes memory returned) = target.call{value: msg.value}(payload);
         require(done, string(returned));
     }
 }
@@ -33,8 +33,8 @@ contract RefusingReceiver {
         revert NoCoins();
     }
 
-    function run(address target, uint256 value, bytes calldata payload) external payable {
-        (bool done, bytes memory returned) = target.call{value: value}(payload);
+    function run(address target, bytes calldata payload) external payable {
+        (bool done, bytes memory returned) = target.call{value: msg.value}(payload);
         if (done) return;
         assembly ("memory-safe") {
             revert(add(returned, 32), mload(returned))

@@ -14,8 +14,8 @@ contract Wallet is IERC1271 {
 
     receive() external payable {}
 
-    function run(address target, uint256 value, bytes calldata payload) external {
-        (bool done, bytes memory answer) = target.call{value: value}(payload);
+    function run(address target, bytes calldata payload) external payable {
+        (bool done, bytes memory answer) = target.call{value: msg.value}(payload);
         if (done) return;
         assembly ("memory-safe") {
             revert(add(answer, 32), mload(answer))
@@ -60,8 +60,8 @@ contract HostileWallet {
         (_manner, _target, _payload) = (Manner.CallBack, target, payload);
     }
 
-    function run(address target, uint256 value, bytes calldata payload) external {
-        (bool done,) = target.call{value: value}(payload);
+    function run(address target, bytes calldata payload) external {
+        (bool done,) = target.call(payload);
         require(done);
     }
 

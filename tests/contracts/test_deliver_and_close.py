@@ -4,7 +4,7 @@ import pytest
 from world import ONE, RESULT, World, reverts
 
 from deai import signing
-from deai.job import Address, Job, JobState, Outcome, Terms
+from deai.job import Address, Job, JobState, Outcome, Terms, Timestamp
 
 
 def approval(world: World, job: Job, provider: Address, result: bytes = RESULT) -> bytes:
@@ -95,7 +95,7 @@ def test_an_approved_result_too_must_come_in_time(world: World, late: int, fits:
 
 def test_altered_terms_revert(world: World) -> None:
     job, terms = world.awarded()
-    altered = terms.delivered(RESULT, terms.deliver_by + 1)
+    altered = terms.delivered(RESULT, Timestamp(terms.deliver_by + 1))
     with reverts("WrongTerms", world.key(job)):
         close(world, job, altered, approval(world, job, world.provider))
 

@@ -3,7 +3,7 @@
 import pytest
 from world import NOBODY, ONE, RESULT, World, reverts
 
-from deai.job import JobState, Outcome, Wei
+from deai.job import JobState, Outcome, Timestamp, Wei
 
 
 def test_a_submitter_prepays_the_fee_and_gives_the_arbiter_its_time(world: World) -> None:
@@ -18,7 +18,9 @@ def test_a_submitter_prepays_the_fee_and_gives_the_arbiter_its_time(world: World
         "ruleBy": sent.time + 400,
     }
     assert world.ending(job) == (JobState.DISPUTED, Outcome.NONE)
-    assert world.view("isCommitted", world.key(job), terms.disputed(world.submitter, sent.time + 400))
+    assert world.view(
+        "isCommitted", world.key(job), terms.disputed(world.submitter, Timestamp(sent.time + 400))
+    )
     assert world.balance(world.submitter) == 988 * ONE
     assert (world.balance(world.provider), world.balance(world.arbiter)) == (995 * ONE, 0)
     assert world.held() == held
@@ -34,7 +36,9 @@ def test_an_arbiter_opens_a_case_and_prepays_nothing(world: World) -> None:
         "ruleBy": sent.time + 400,
     }
     assert world.state(job) is JobState.DISPUTED
-    assert world.view("isCommitted", world.key(job), terms.disputed(world.arbiter, sent.time + 400))
+    assert world.view(
+        "isCommitted", world.key(job), terms.disputed(world.arbiter, Timestamp(sent.time + 400))
+    )
     assert (world.balance(world.submitter), world.balance(world.arbiter)) == (990 * ONE, 0)
 
 

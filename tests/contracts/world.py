@@ -9,6 +9,7 @@ from typing import Any
 
 from eth_abi.abi import decode
 from eth_account.signers.local import LocalAccount
+from eth_typing import Hash32
 from eth_utils.abi import abi_to_signature, collapse_if_tuple
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
@@ -152,7 +153,9 @@ class World:
         )
         if int(receipt["status"], 16) == 0:
             trace = self.rpc("debug_traceTransaction", receipt["transactionHash"], {"tracer": "callTracer"})
-            raise self._refusal(trace.get("output", "0x"))
+            if trace["error"].lower().startswith("outofgas"):
+                raise Reverted("OutOfGas", ())
+            raise self.error(bytes.fromhex(trace.get("output", "0x")[2:]))
         block = self.rpc("eth_getBlockByNumber", receipt["blockNumber"], False)
         return Sent(
             int(receipt["gasUsed"], 16), int(block["timestamp"], 16), tuple(self.logs(receipt["logs"]))
@@ -181,6 +184,14 @@ class World:
     def view(self, verb: str, *args: Any) -> Any:
         """What a view of the escrow answers now."""
         return self.market.functions[verb](*(plain(arg) for arg in args)).call()
+
+    def ask(self, sender: Address, data: bytes, value: int = 0) -> bytes:
+        """What the escrow would answer to this raw call. Raises Reverted."""
+        call = {"from": sender, "to": self.market.address, "data": "0x" + data.hex(), "value": hex(value)}
+        answer = self.web3.provider.make_request("eth_call", [call, "latest"])
+        if "error" in answer:
+            raise self.error(bytes.fromhex(answer["error"].get("data", "0x")[2:]))
+        return bytes.fromhex(answer["result"][2:])
 
     def data(self, verb: str, *args: Any) -> str:
         """The calldata of a call to the escrow."""
@@ -218,8 +229,8 @@ class World:
             time.sleep(0.002)
         return dict(receipt)
 
-    def _refusal(self, output: str) -> Reverted:
-        raw = bytes.fromhex(output.removeprefix("0x"))
+    def error(self, raw: bytes) -> Reverted:
+        """The error that was encoded so."""
         if raw[:4] not in self._errors:
             return Reverted("unknown", (raw,))
         item = self._errors[raw[:4]]
@@ -245,16 +256,21 @@ class World:
         self.send(account, "deposit", token.address, account, amount)
 
     def balance(self, account: Address, token: Any = None) -> int:
-        """What the account holds in the escrow, of the native coin with NOBODY as token."""
-        return int(
-            self.view("balanceOf", NOBODY if token == NOBODY else (token or self.dai).address, account)
-        )
+        """What the account holds in the escrow of a token: a contract or an address, NOBODY for the native coin."""
+        return int(self.view("balanceOf", self._address(token), account))
 
     def held(self, token: Any = None) -> int:
-        """What the escrow itself holds of the token, of the native coin with NOBODY as token."""
-        if token == NOBODY:
+        """What the escrow itself holds of a token: a contract or an address, NOBODY for the native coin."""
+        address = self._address(token)
+        if address == NOBODY:
             return int(self.web3.eth.get_balance(self.market.address))
-        return int((token or self.dai).functions.balanceOf(self.market.address).call())
+        erc20 = self.web3.eth.contract(address=address, abi=self.dai.abi)
+        return int(erc20.functions.balanceOf(self.market.address).call())
+
+    def _address(self, token: Any) -> Address:
+        if isinstance(token, str):
+            return Address(token)
+        return Address((token or self.dai).address)
 
     def burned(self, token: Address | None = None) -> int:
         """What the escrow burned of the token so far."""
@@ -306,6 +322,10 @@ class World:
         if isinstance(order, Job):
             return signing.sign_job(self.people[order.submitter], order, self.domain)
         return signing.sign_bid(self.people[order.provider], order, self.domain)
+
+    def signed_digest(self, who: Address, digest: bytes) -> bytes:
+        """A person's signature of any digest, 65 bytes."""
+        return bytes(self.people[who].unsafe_sign_hash(Hash32(digest)).signature)
 
     def award(self, job: Job, bid: Bid, by: Address | None = None, at: int | None = None) -> Terms:
         """Awards with both signatures, by a stranger unless told otherwise; the terms as the event has them."""
