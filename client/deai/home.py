@@ -38,6 +38,10 @@ class Home:
         except ValidationError as error:
             raise BadField("order", str(path), "is not a copy of an order") from error
 
+    def forget_order(self, job: JobId) -> None:
+        """Removes the copy of an order that nobody else got."""
+        (self.folder / "orders" / f"{job}.json").unlink(missing_ok=True)
+
     def orders(self) -> list[JobId]:
         """The ids of all orders signed here, newest first."""
         files = sorted(

@@ -9,7 +9,7 @@ submitter.approve(job)
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +21,8 @@ from deai.cid import Cid, Codec
 from deai.content import Content
 from deai.deployment import Deployment
 from deai.draft import Draft, Drafts
-from deai.endings import exit_record
-from deai.errors import BadField, ContentMissing, DeaiError, Unavailable, WrongState
+from deai.endings import Endings, exit_record
+from deai.errors import BadField, ContentMissing, DeaiError, Unavailable, WrongRequest, WrongState
 from deai.home import Home
 from deai.job import (
     ZERO_ADDRESS,
@@ -155,12 +155,21 @@ class Submitter:
         Raises what `submit` does for the content, and ContractError, ChainUnavailable.
         """
         self._drafts.check(draft.job)
+        if draft.callback_url is not None:
+            raise BadField(
+                "callback_url",
+                draft.callback_url,
+                "goes with a signed order only: a market finds a posted job on the chain",
+            )
         self.store.put([Block(draft.spec.cid(), draft.spec.canonical())])
         self._share_unsigned(draft.spec)
         self.store.share(draft.spec.cid())
         job, _ = self._keep(draft, b"")
         try:
             self.chain.post(self.account, draft.job)
+        except WrongRequest:
+            self.home.forget_order(job)
+            raise
         except Unavailable as error:
             error.add_note(
                 f"it may be on chain all the same: `deai status {job}` tells, `deai cancel {job}` ends it"
@@ -220,6 +229,10 @@ class Submitter:
                         payout = event.payout
         return Progress(state=state, outcome=outcome, terms=terms, payout=payout)
 
+    def ends(self, results: Iterable[Cid]) -> dict[Cid, str]:
+        """How those runs ended, in brief, as far as their results can be had now: `exit 3`, `timed out`."""
+        return Endings(self.store, self.home.folder).of(results)
+
     def view(self, job: JobId) -> JobView:
         """The job as the market sees it: the chain's state, and the market's own observations."""
         return self.market.job(job)
@@ -251,7 +264,7 @@ class Submitter:
 
         Raises WrongState before the delivery, ContentMissing if nobody has the content, BadContent for content beyond the limits.
         """
-        terms = self._terms(job)
+        terms = self.terms(job)
         if terms.result == ZERO_DIGEST:
             raise WrongState(job, JobState.AWARDED)
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -276,7 +289,7 @@ class Submitter:
 
         Raises BadField for another result than the one that was fetched, WrongState.
         """
-        terms = self._terms(job)
+        terms = self.terms(job)
         now, seen = (terms.provider, Cid(Codec.DAG_PB, terms.result)), self.home.seen_result(job)
         if seen is not None and seen != now:
             raise BadField(
@@ -286,11 +299,11 @@ class Submitter:
 
     def settle(self, job: JobId) -> Receipt:
         """Pays the provider after the window. Anyone may."""
-        return self.chain.settle(self.account, job, self._terms(job))
+        return self.chain.settle(self.account, job, self.terms(job))
 
     def reclaim(self, job: JobId) -> Receipt:
         """Takes the price back from a provider that missed its deadline; its bond is burned. Anyone may."""
-        return self.chain.reclaim(self.account, job, self._terms(job))
+        return self.chain.reclaim(self.account, job, self.terms(job))
 
     def dispute(self, job: JobId) -> Receipt:
         """Opens a case against the delivered result. Prepays the job's dispute fee from the balance in the escrow: it comes back if the arbiter
@@ -298,21 +311,22 @@ class Submitter:
 
         Raises BadField for a job that nobody judges, WindowOver, InsufficientBalance, WrongState.
         """
-        terms = self._terms(job)
+        terms = self.terms(job)
         if terms.arbiter == ZERO_ADDRESS:
             raise BadField("job", job, "has no arbiter: nobody judges it, and what was delivered is paid")
         return self.chain.dispute(self.account, job, terms)
 
     def lapse(self, job: JobId) -> Receipt:
         """Ends a case whose arbiter was silent: half the price each, if the submitter had opened it. Anyone may. Raises RuleByAhead."""
-        return self.chain.lapse(self.account, job, self._terms(job))
+        return self.chain.lapse(self.account, job, self.terms(job))
 
     def sign_approval(self, job: JobId, result: Cid) -> bytes:
         """The consent to `result` before it is delivered: with it the awarded provider delivers and is paid in one transaction."""
-        provider = self._terms(job).provider
+        provider = self.terms(job).provider
         return sign_approval(self.account, job, provider, result.digest, self.deployment.domain)
 
-    def _terms(self, job: JobId) -> Terms:
+    def terms(self, job: JobId) -> Terms:
+        """What the award fixed, with what came since. Raises WrongState before the award."""
         progress = self.progress(job)
         if progress.terms is None:
             raise WrongState(job, progress.state)

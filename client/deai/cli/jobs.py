@@ -14,7 +14,9 @@ from deai.terminal import command, emit, open_submitter, own_address, safe_line,
 from deai.words import nearest
 
 if TYPE_CHECKING:
-    from deai.submitter import Submitter
+    from deai.cid import Cid
+    from deai.submitter import Progress, Submitter
+    from deai.wire import JobView
 
 
 MOST_JOBS = 500
@@ -24,6 +26,13 @@ STATES = (
     *(each.name.capitalize() for each in JobState if each not in (JobState.UNKNOWN, JobState.CLOSED)),
     *(each.name.capitalize() for each in Outcome if each is not Outcome.NONE),
 )
+
+
+_DEADLINES = {
+    JobState.AWARDED: "to be delivered before",
+    JobState.DELIVERED: "may be disputed before",
+    JobState.DISPUTED: "the panel rules before",
+}
 
 
 @command(main, "status")
@@ -60,6 +69,7 @@ def _status(submitter: "Submitter", job: JobId, as_json: bool, details: bool) ->
         if progress.terms and any(progress.terms.result)
         else None
     )
+    end = submitter.ends([Cid.parse(result)]).get(Cid.parse(result)) if result else None
     price = progress.terms.price if progress.terms else None
     if as_json:
         history = [line.model_dump(mode="json") for line in view.history] if view else []
@@ -71,31 +81,46 @@ def _status(submitter: "Submitter", job: JobId, as_json: bool, details: bool) ->
                 "note": note,
                 "price": None if price is None else str(price),
                 "result_cid": result,
+                "end": end,
+                "deadline": _deadline(progress),
                 "history": history,
                 "callback": called.model_dump(mode="json") if called else None,
             }
         )
-    say(f"{job if details else job[:12]}  {state:<10} {safe_line(note)}")
+    ended = f"{end}  " if end else ""
+    say(f"{job if details else job[:12]}  {state:<10} {ended}{safe_line(note)}")
     if details:
         for line in view.history if view else ():
             say(f"  {utc(Timestamp(line.at))}  {safe_line(line.event):<12} {safe_line(line.text)}")
         if result:
-            say(f"  result {result}")
+            say(f"  result {result}{f', {end}' if end else ''}")
+        deadline = _deadline(progress)
+        if deadline is not None:
+            say(f"  {_DEADLINES[progress.state]} {utc(Timestamp(deadline))}")
         if called:
             say(f"  callback {told(called)}")
     return None
 
 
+def _deadline(progress: "Progress") -> int | None:
+    """When the job's state ends by time: chain seconds."""
+    return progress.terms.deadline if progress.terms and progress.state in _DEADLINES else None
+
+
 @command(main, "jobs")
 @click.option(
-    "--state", help="Only those in this state: Signed, Open, Awarded, Delivered, Paid, Refunded or Cancelled."
+    "--state",
+    help="Only those in this state: Signed, Open, Awarded, Delivered, Disputed, Paid, Refunded, Split or Cancelled.",
 )
 @click.option("--all", "everybodys", is_flag=True, help="Everybody's jobs on this market, not only yours.")
 def jobs(state: str | None, everybodys: bool, as_json: bool) -> None:
     """List your jobs on the market, the newest first: state, price, age."""
     import time
+    from contextlib import closing
 
     from deai.deployment import Deployment
+    from deai.endings import Endings
+    from deai.gateway_store import GatewayStore
     from deai.market_api import MarketApi
     from deai.settings import Settings, load
 
@@ -103,19 +128,37 @@ def jobs(state: str | None, everybodys: bool, as_json: bool) -> None:
     settings = load(Settings)
     deployment = Deployment.load(settings.deployment)
     mine = None if everybodys else own_address(settings)
-    with MarketApi(settings.market, deployment.domain) as market:
+    with MarketApi(settings.market, deployment.domain) as market, closing(GatewayStore(market.url)) as store:
         views = market.jobs(submitter=mine, state=wanted, limit=MOST_JOBS)
+        results = _results(views)
+        # Of strangers' jobs the results are not looked at: anybody may fill a market with them.
+        ends = Endings(store, settings.home).of(results.values()) if mine else {}
     symbols = {token.address: token for token in deployment.tokens}
     for view in views:
+        end = ends.get(results[view.id], "") if view.id in results else ""
         if as_json:
-            emit(view.model_dump(mode="json", exclude={"history"}))
+            emit(view.model_dump(mode="json", exclude={"history"}) | {"end": end or None})
             continue
         token = symbols.get(view.token) if view.token else None
         price = "-" if view.price is None else token.show(view.price) if token else f"{view.price} units"
         age = "-" if view.since is None else _age(int(time.time()) - view.since)
-        say(f"{view.id[:12]}  {safe_line(view.state):<10} {price:>14} {age:>5}  {safe_line(view.name)}")
+        say(
+            f"{view.id[:12]}  {safe_line(view.state):<10} {price:>14} {age:>5}  {end:<8}  {safe_line(view.name)}"
+        )
     if not views and not as_json:
         say("no such jobs on this market" if wanted or everybodys else "you have no jobs on this market")
+
+
+def _results(views: "list[JobView]") -> "dict[JobId, Cid]":
+    from deai.cid import Cid
+
+    found = {}
+    for view in views:
+        try:
+            found[view.id] = Cid.parse(view.result_cid or "")
+        except BadField:
+            continue  # none yet; or a market's that does not know better
+    return found
 
 
 def _state(text: str | None) -> str | None:
