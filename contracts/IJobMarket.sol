@@ -333,5 +333,6 @@ interface IJobMarket {
 
     /// @notice The most an award may pay for `job` now: `priceStart` until `openAt`, then rising in a straight line to `priceCap` at `awardBy`.
     /// Rounds down.
+    /// @dev Requirements: `priceStart <= priceCap`.
     function ramp(Job calldata job) external view returns (uint256);
 }

@@ -12,7 +12,7 @@ import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {Bid, IJobMarket, Job, JobId, JobState, Outcome, Terms} from "./IJobMarket.sol";
 import {toStake, toTimes} from "./Packed.sol";
-import {BASIS_POINTS, Locked, Payout, lapsed, split} from "./Settlement.sol";
+import {BASIS_POINTS, Locked, Payout, lapsed, paid, split} from "./Settlement.sol";
 import {Signatures} from "./Signatures.sol";
 
 /// @dev All that is stored of a job: its state in the highest byte, below it 31 bytes: while the job is Awarded, Delivered or Disputed a
@@ -138,11 +138,12 @@ contract JobMarket is IJobMarket, EIP712, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IJobMarket
-    function award(Job calldata job, bytes calldata jobSignature, Bid calldata bid_, bytes calldata bidSignature)
+    function award(Job calldata job_, bytes calldata jobSignature, Bid calldata bid_, bytes calldata bidSignature)
         external
         returns (JobId id)
     {
-        id = jobId(job);
+        id = jobId(job_);
+        Job memory job = job_;
         _checkAuthorised(id, job.submitter, jobSignature);
         _checkForm(job);
         mapping(address account => Account) storage accounts = _accounts[job.token];
@@ -150,11 +151,11 @@ contract JobMarket is IJobMarket, EIP712, ReentrancyGuardTransient {
         _checkEpoch(id, job, submitter);
         _checkAwardTimes(id, job);
         _checkBid(id, job, bid_, bidSignature);
-        uint256 most = ramp(job);
+        uint256 most = _ramp(job);
         if (bid_.price > most) revert PriceAboveRamp(id, bid_.price, most);
 
         Terms memory terms = _terms(job, bid_);
-        _jobs[id] = _record(JobState.Awarded, keccak256(abi.encode(terms)));
+        _jobs[id] = _record(JobState.Awarded, _hash(terms));
         accounts[job.submitter] = _less(job.token, job.submitter, submitter, bid_.price);
         accounts[bid_.provider] = _less(job.token, bid_.provider, accounts[bid_.provider], job.bond);
 
@@ -171,7 +172,7 @@ contract JobMarket is IJobMarket, EIP712, ReentrancyGuardTransient {
         uint40 windowEnd = block.timestamp.toUint40() + terms.times.challengeSeconds();
         delivered.times = terms.times.withDeadline(windowEnd);
         delivered.result = result;
-        _jobs[id] = _record(JobState.Delivered, keccak256(abi.encode(delivered)));
+        _jobs[id] = _record(JobState.Delivered, _hash(delivered));
 
         emit JobDelivered(id, result, windowEnd);
 
@@ -224,7 +225,7 @@ contract JobMarket is IJobMarket, EIP712, ReentrancyGuardTransient {
         uint40 ruleBy = block.timestamp.toUint40() + terms.times.rulingSeconds();
         disputed.times = terms.times.withDeadline(ruleBy);
         if (byArbiter) disputed.times = disputed.times.openedByArbiter();
-        _jobs[id] = _record(JobState.Disputed, keccak256(abi.encode(disputed)));
+        _jobs[id] = _record(JobState.Disputed, _hash(disputed));
         uint256 fee = byArbiter ? 0 : terms.arbiter.amount();
         _debit(terms.token, submitter, fee);
 
@@ -360,7 +361,15 @@ contract JobMarket is IJobMarket, EIP712, ReentrancyGuardTransient {
 
     /// @inheritdoc IJobMarket
     function bidDigest(Bid calldata bid_) public view returns (bytes32) {
-        return _hashTypedDataV4(keccak256(abi.encode(BID_TYPEHASH, bid_)));
+        bytes32 typehash = BID_TYPEHASH;
+        bytes32 structHash;
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            mstore(free, typehash)
+            calldatacopy(add(free, 32), bid_, 128)
+            structHash := keccak256(free, 160)
+        }
+        return _hashTypedDataV4(structHash);
     }
 
     /// @inheritdoc IJobMarket
@@ -374,11 +383,19 @@ contract JobMarket is IJobMarket, EIP712, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IJobMarket
-    function ramp(Job calldata job) public view returns (uint256) {
+    function ramp(Job calldata job) external view returns (uint256) {
+        if (job.priceStart > job.priceCap) revert Malformed("priceStart");
+        return _ramp(job);
+    }
+
+    function _ramp(Job memory job) private view returns (uint256) {
         if (block.timestamp <= job.openAt) return job.priceStart;
         if (block.timestamp >= job.awardBy) return job.priceCap;
-        uint256 rise = job.priceCap - job.priceStart;
-        return job.priceStart + rise * (block.timestamp - job.openAt) / (job.awardBy - job.openAt);
+        // Times and prices are in order here, and no product reaches 2**136.
+        unchecked {
+            uint256 rise = uint256(job.priceCap) - job.priceStart;
+            return job.priceStart + rise * (block.timestamp - job.openAt) / (job.awardBy - job.openAt);
+        }
     }
 
     // ---------------------------------------------------------------- checks
@@ -399,7 +416,7 @@ contract JobMarket is IJobMarket, EIP712, ReentrancyGuardTransient {
         _checkSignature(submitter, JobId.unwrap(id), signature);
     }
 
-    function _checkForm(Job calldata job) private pure {
+    function _checkForm(Job memory job) private pure {
         if (job.priceStart > job.priceCap) revert Malformed("priceStart");
         if (job.openAt >= job.awardBy) revert Malformed("openAt");
         if (job.deliverSeconds == 0) revert Malformed("deliverSeconds");
@@ -417,16 +434,16 @@ contract JobMarket is IJobMarket, EIP712, ReentrancyGuardTransient {
         }
     }
 
-    function _checkEpoch(JobId id, Job calldata job, Account submitter) private pure {
+    function _checkEpoch(JobId id, Job memory job, Account submitter) private pure {
         if (job.epoch != _epoch(submitter)) revert WrongEpoch(id, job.epoch, _epoch(submitter));
     }
 
-    function _checkAwardTimes(JobId id, Job calldata job) private view {
+    function _checkAwardTimes(JobId id, Job memory job) private view {
         if (block.timestamp >= job.awardBy) revert JobExpired(id, job.awardBy);
         if (block.timestamp < job.openAt && msg.sender != job.matcher) revert NotOpen(id, job.openAt);
     }
 
-    function _checkBid(JobId id, Job calldata job, Bid calldata bid_, bytes calldata signature) private view {
+    function _checkBid(JobId id, Job memory job, Bid calldata bid_, bytes calldata signature) private view {
         if (JobId.unwrap(bid_.job) != JobId.unwrap(id)) revert WrongJob(id, bid_.job);
         address provider = bid_.provider;
         if (provider == address(0) || provider == job.submitter || provider == job.arbiter) revert Malformed("provider");
@@ -481,6 +498,13 @@ contract JobMarket is IJobMarket, EIP712, ReentrancyGuardTransient {
         return uint248(uint256(JobRecord.unwrap(record))) == uint256(hash) >> (256 - STATE_SHIFT);
     }
 
+    /// @dev A struct of words lies in memory as `abi.encode` would write it.
+    function _hash(Terms memory terms) private pure returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            hash := keccak256(terms, 224)
+        }
+    }
+
     function _record(JobState state, bytes32 commitment) private pure returns (JobRecord) {
         return JobRecord.wrap(bytes32(uint256(state) << STATE_SHIFT) | commitment >> (256 - STATE_SHIFT));
     }
@@ -489,12 +513,14 @@ contract JobMarket is IJobMarket, EIP712, ReentrancyGuardTransient {
         return JobRecord.wrap(bytes32(uint256(JobState.Closed) << STATE_SHIFT | uint256(outcome)));
     }
 
-    function _terms(Job calldata job, Bid calldata bid_) private view returns (Terms memory terms) {
+    function _terms(Job memory job, Bid calldata bid_) private view returns (Terms memory terms) {
         terms.submitter = toStake(job.submitter, bid_.price);
         terms.provider = toStake(bid_.provider, job.bond);
         if (msg.sender == job.matcher) {
-            uint256 fee = uint256(bid_.price) * job.matcherFeeBps / BASIS_POINTS;
-            terms.matcher = toStake(job.matcher, fee.toUint96());
+            // At most the price, as `matcherFeeBps` is at most `BASIS_POINTS`.
+            unchecked {
+                terms.matcher = toStake(job.matcher, uint96(uint256(bid_.price) * job.matcherFeeBps / BASIS_POINTS));
+            }
         }
         terms.arbiter = toStake(job.arbiter, job.disputeFee);
         terms.token = job.token;
@@ -520,7 +546,7 @@ contract JobMarket is IJobMarket, EIP712, ReentrancyGuardTransient {
         uint256 arrived = token == NATIVE ? amount : _pull(token, amount);
         if (arrived == 0) revert Malformed("amount");
 
-        _credit(token, account, arrived);
+        _credit(_accounts[token], token, account, arrived);
 
         emit Deposited(token, account, msg.sender, arrived);
     }
@@ -533,28 +559,34 @@ contract JobMarket is IJobMarket, EIP712, ReentrancyGuardTransient {
     }
 
     function _pay(JobId id, Terms calldata terms) private {
-        _close(id, terms, Outcome.Paid, split(_locked(terms), BASIS_POINTS));
+        _close(id, terms, Outcome.Paid, paid(terms.submitter.amount(), terms.matcher.amount(), terms.provider.amount()));
     }
 
     /// @dev The one way in which what a job locked leaves it.
     function _close(JobId id, Terms calldata terms, Outcome outcome, Payout memory payout) private {
+        address token = terms.token;
         _jobs[id] = _closed(outcome);
-        if (payout.burned != 0) _burned[terms.token] += payout.burned;
+        if (payout.burned != 0) _burned[token] += payout.burned;
 
         emit JobClosed(id, outcome, payout);
 
-        _credit(terms.token, terms.submitter.account(), payout.toSubmitter);
-        _credit(terms.token, terms.provider.account(), payout.toProvider);
-        _credit(terms.token, terms.matcher.account(), payout.toMatcher);
-        _credit(terms.token, terms.arbiter.account(), payout.toArbiter);
+        mapping(address account => Account) storage accounts = _accounts[token];
+        if (payout.toSubmitter != 0) _credit(accounts, token, terms.submitter.account(), payout.toSubmitter);
+        if (payout.toProvider != 0) _credit(accounts, token, terms.provider.account(), payout.toProvider);
+        if (payout.toMatcher != 0) _credit(accounts, token, terms.matcher.account(), payout.toMatcher);
+        if (payout.toArbiter != 0) _credit(accounts, token, terms.arbiter.account(), payout.toArbiter);
     }
 
-    function _credit(address token, address account, uint256 amount) private {
-        if (amount == 0) return;
-        Account word = _accounts[token][account];
+    function _credit(
+        mapping(address account => Account) storage accounts,
+        address token,
+        address account,
+        uint256 amount
+    ) private {
+        Account word = accounts[account];
         if (_balance(word) + amount > type(uint128).max) revert BalanceOverflow(token, account);
         unchecked {
-            _accounts[token][account] = Account.wrap(Account.unwrap(word) + amount);
+            accounts[account] = Account.wrap(Account.unwrap(word) + amount);
         }
     }
 

@@ -40,6 +40,15 @@ function split(Locked memory locked, uint256 shareBps) pure returns (Payout memo
     }
 }
 
+/// @notice The split of a delivery that nobody overruled: `split` with all of it for the provider.
+function paid(uint256 price, uint256 fee, uint256 bond) pure returns (Payout memory payout) {
+    // A fee is a part of its price, and all are below 2**96.
+    unchecked {
+        payout.toProvider = price - fee + bond;
+    }
+    payout.toMatcher = fee;
+}
+
 /// @notice The split of a case whose arbiter was silent: half the price if the submitter had opened it, the whole if the arbiter had. The bond goes
 /// home, what was prepaid is burned.
 function lapsed(Locked memory locked, bool byArbiter) pure returns (Payout memory payout) {
