@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from typing import Any, NewType
 
-from eth_utils.address import to_checksum_address
-
 Address = NewType("Address", str)
 """A checksummed account or contract address, `0x` and 40 hex digits."""
 
@@ -166,13 +164,13 @@ class Terms:
     @classmethod
     def unpacked(cls, words: Sequence[Any]) -> "Terms":
         """The terms that an award fixed, of the words that its event carries."""
-        stakes = [(_checksum(word[:20]), Wei(int.from_bytes(word[20:]))) for word in words[:4]]
+        stakes = [(_checksummed(word[:20]), Wei(int.from_bytes(word[20:]))) for word in words[:4]]
         (submitter, price), (provider, bond), (matcher, fee), (arbiter, dispute_fee) = stakes
         times = words[5]
         return cls(
             submitter=submitter,
             provider=provider,
-            token=Address(to_checksum_address(words[4])),
+            token=_checksummed(words[4]),
             matcher=matcher,
             price=price,
             bond=bond,
@@ -213,6 +211,12 @@ class Payout:
     to_matcher: Wei = Wei(0)
     to_arbiter: Wei = Wei(0)
     burned: Wei = Wei(0)
+
+
+def _checksummed(account: str | bytes) -> Address:
+    from eth_utils.address import to_checksum_address  # noqa: PLC0415 - `deai --help` does without
+
+    return Address(to_checksum_address(account))
 
 
 def ramp(job: Job, now: Timestamp) -> Wei:
@@ -276,10 +280,6 @@ def lapsed(terms: Terms) -> Payout:
     share = BASIS_POINTS if terms.by_arbiter else BASIS_POINTS // 2
     split = _split(replace(terms, bond=Wei(0)), share, Wei(0), Wei(0))
     return replace(split, to_provider=Wei(split.to_provider + terms.bond), burned=terms.prepaid)
-
-
-def _checksum(account: bytes) -> Address:
-    return Address(to_checksum_address(account))
 
 
 def _split(terms: Terms, share_bps: int, cost: Wei, prepaid: Wei) -> Payout:
