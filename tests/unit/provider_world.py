@@ -20,6 +20,7 @@ from deai.content import Content
 from deai.errors import DeaiError, MarketUnavailable
 from deai.job import Address, Job, JobId, Timestamp, Wei
 from deai.local_store import LocalStore
+from deai.panel import Panel
 from deai.result import EXIT_NAME, ExitRecord
 from deai.signing import check_ask, check_bid, job_id, sign_job
 from deai.spec import Spec
@@ -112,6 +113,7 @@ class World:
         self.market = FakeMarket(self.chain)
         self.script: Callable[[Run], Script] = lambda _: Script(log=b"hello\n", outputs={"out.txt": b"42"})
         self.executor = ScriptedExecutor(folder / "runs", self._play)
+        self.panel: Panel | None = None
         provider = Address(PROVIDER.address)
         self.rules = Rules(
             provider=provider,
@@ -203,6 +205,7 @@ class World:
                 look_back_blocks=1_000,
                 clock=ChainClock(),
                 poll_seconds=POLL,
+                panel=self.panel,
             )
             agent = Agent(shop)
             thread = threading.Thread(target=agent.run)
