@@ -9,7 +9,7 @@ import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {IJobMarket, Job, JobId, JobState, Terms} from "./IJobMarket.sol";
 import {Case, IPanel, Pace, Phase, Seat, Ticket, Verdict} from "./IPanel.sol";
 import {IRandom, Luck} from "./IRandom.sol";
-import {hasMinority, isVote, shareOf, tally} from "./Tally.sol";
+import {hasMinority, hasVoted, isVote, shareOf, tally} from "./Tally.sol";
 import {Class, Tickets} from "./Tickets.sol";
 
 /// @title The first arbiter of deai; IPanel is its specification
@@ -215,7 +215,7 @@ contract Panel is IPanel, ReentrancyGuardTransient {
     function decline(JobId id) external {
         Case memory case_ = _checkPhase(id, Phase.Voting);
         (uint256 index, Seat memory seat) = _seatOf(id);
-        if (seat.vote != 0) revert NoSeat(id, msg.sender);
+        if (hasVoted(seat)) revert NoSeat(id, msg.sender);
 
         --case_.open;
         ++case_.empty;
@@ -232,7 +232,7 @@ contract Panel is IPanel, ReentrancyGuardTransient {
         if (block.timestamp < case_.voteFrom) revert VoteAhead(id, case_.voteFrom);
         if (seal == 0) revert Malformed("seal");
         (uint256 index, Seat memory seat) = _seatOf(id);
-        if (seat.vote != 0) revert NoSeat(id, msg.sender);
+        if (hasVoted(seat)) revert NoSeat(id, msg.sender);
 
         --case_.open;
         _save(id, case_);
@@ -435,7 +435,7 @@ contract Panel is IPanel, ReentrancyGuardTransient {
     function _removeSilent(JobId id, Case memory case_) private {
         for (uint256 i = 0; case_.open != 0; ++i) {
             Seat memory seat = _seats[id][i];
-            bool silent = case_.phase == Phase.Voting ? seat.vote == 0 : seat.verdict == Verdict.None;
+            bool silent = case_.phase == Phase.Voting ? !hasVoted(seat) : seat.verdict == Verdict.None;
             if (seat.account == address(0) || !silent) continue;
 
             --case_.open;
@@ -475,7 +475,7 @@ contract Panel is IPanel, ReentrancyGuardTransient {
             if (lost) _slash(id, case_, i, seat, true);
             else _classes[case_.resourceClass].letGo(seat.slot);
             // Without a vote a seat wins nothing, and the sharing passes over it.
-            if (lost || seat.vote == 0) seat.account = address(0);
+            if (lost || !hasVoted(seat)) seat.account = address(0);
             else ++winners;
         }
 

@@ -25,6 +25,11 @@ function shareOf(Verdict verdict) pure returns (uint256) {
     return verdict == Verdict.Bad || verdict == Verdict.OutputMissing ? 0 : BASIS_POINTS;
 }
 
+/// @notice Whether the seat sealed a vote. A revealed one may have no digest.
+function hasVoted(Seat memory seat) pure returns (bool) {
+    return seat.vote != 0 || seat.verdict != Verdict.None;
+}
+
 /// @notice Whether a vote may look like this, when `result` was delivered.
 function isVote(Verdict verdict, bytes32 digest, bytes32 result) pure returns (bool) {
     if (verdict == Verdict.Good) return digest == result;

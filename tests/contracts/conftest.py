@@ -13,6 +13,7 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(CHECKOUT / "scripts"), str(Path(__file__).parent)]
 
+from court import Court  # noqa: E402
 from world import World  # noqa: E402
 
 import brownie_project  # noqa: E402
@@ -54,6 +55,19 @@ def world(escrow: World) -> Iterator[World]:
     escrow.salt = 0
     with escrow.undone():
         yield escrow
+
+
+@pytest.fixture(scope="session")
+def courthouse(escrow: World) -> Court:
+    """The panel that its tests start from."""
+    return Court(escrow)
+
+
+@pytest.fixture
+def court(courthouse: Court, world: World) -> Court:
+    """A panel without tickets."""
+    assert courthouse.world is world
+    return courthouse.fresh()
 
 
 @pytest.fixture
