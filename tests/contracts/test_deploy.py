@@ -4,18 +4,25 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import CHECKOUT, anvil
+from conftest import CHECKOUT, LOCAL_CHAIN_ID, anvil
 
 from deai import keys
+from deai.anvil import AnvilNode
 from deai.artifacts import artifact
+from deai.codec import Codec
 from deai.deployment import Deployment
+from deai.errors import BadField
+from deai.job import Address
 from deai.localnet import free_port, local_account
 from deai.web3_chain import Web3Chain
+from deploy import CREATE2_DEPLOYER, PanelRules
 
 MOST_BYTES = 24_576
 """EIP-170."""
+_RULE_VIEWS = ("market", "stakeToken", "feeToken", "seatStake", "seatFee")
 
 
 def _deploy(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -23,11 +30,31 @@ def _deploy(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def _summary(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _receipts(node: AnvilNode) -> list[int]:
+    """The gas of every transaction there is, in order."""
+    blocks = (
+        node.call("eth_getBlockByNumber", hex(number), False)
+        for number in range(int(node.call("eth_blockNumber"), 16) + 1)
+    )
+    sent = (each for block in blocks for each in block["transactions"])
+    return [int(node.call("eth_getTransactionReceipt", each)["gasUsed"], 16) for each in sent]
+
+
+def _asked(node: AnvilNode, panel: Address, view: str) -> object:
+    codec = Codec(artifact("Panel").abi)
+    return codec.answer(view, node.call("eth_call", {"to": panel, "data": codec.call(view)}, "latest"))[0]
+
+
 def test_a_deployment_to_the_local_chain_is_what_the_client_speaks_to(node: str, tmp_path: Path) -> None:
     out = tmp_path / "deployment.json"
     done = _deploy("--rpc", node, "--out", out, "--test-token", "DAI")
-    assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout.splitlines()[-1])
+    summary = _summary(done)
     deployment = Deployment.load(out)
     assert summary["deployment"] == deployment.model_dump(mode="json")
     assert set(summary["gas"]) == {"JobMarket", "TestToken"}
@@ -35,6 +62,95 @@ def test_a_deployment_to_the_local_chain_is_what_the_client_speaks_to(node: str,
     assert chain.contract == deployment.contract
     assert chain.burned(deployment.token("DAI").address) == 0
     assert chain.events(deployment.block, chain.head().number) == []
+
+
+RULES = {
+    "stake_token": "DAI",
+    "fee_token": "DAI",
+    "seat_stake": 100 * 10**18,
+    "seat_fee": 10**18,
+    "pace": {
+        "draw_blocks": 2,
+        "open_seconds": 60,
+        "draw_seconds": 600,
+        "cure_seconds": 60,
+        "vote_seconds": 600,
+        "reveal_seconds": 300,
+        "unstake_seconds": 864_000,
+    },
+}
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    """A file with a panel's rules."""
+    path = tmp_path / "panel.json"
+    path.write_text(json.dumps(RULES))
+    return path
+
+
+def test_a_dry_run_tells_addresses_and_cost_and_sends_nothing(tmp_path: Path, rules: Path) -> None:
+    out = tmp_path / "deployment.json"
+    arguments = ("--out", out, "--test-token", "DAI", "--panel", rules)
+    with anvil(tmp_path, LOCAL_CHAIN_ID) as rpc:
+        node = AnvilNode(rpc)
+        dry = _summary(_deploy("--rpc", rpc, *arguments, "--dry-run"))
+        assert (out.exists(), node.call("eth_blockNumber")) == (False, "0x0")
+        assert dry["cost"] == sum(dry["gas"].values()) * dry["gas_price"] > 0
+        done = _summary(_deploy("--rpc", rpc, *arguments))
+        receipts = _receipts(node)
+        deployment = Deployment.load(out)
+        assert deployment.panel is not None
+        ruled = [_asked(node, deployment.panel, view) for view in _RULE_VIEWS]
+    assert done["addresses"] == dry["addresses"]
+    assert len(receipts) == len(dry["gas"]) == 4
+    for estimate, used in zip(dry["gas"].values(), receipts, strict=True):
+        assert used <= estimate < used + 200_000
+    token = deployment.token("DAI").address
+    assert deployment.contract == done["addresses"]["JobMarket"]
+    assert (deployment.panel, deployment.panel_stake_token) == (done["addresses"]["Panel"], token)
+    assert ruled == [deployment.contract, token, token, RULES["seat_stake"], RULES["seat_fee"]]
+
+
+def test_addresses_follow_from_the_code_alone_and_what_stands_there_is_used(tmp_path: Path) -> None:
+    out = tmp_path / "deployment.json"
+    with anvil(tmp_path, LOCAL_CHAIN_ID) as rpc:
+        first = _summary(_deploy("--rpc", rpc, "--out", out))
+        for _ in range(3):
+            AnvilNode(rpc).call("evm_mine")
+        again = _summary(_deploy("--rpc", rpc, "--out", out))
+    assert first["deterministic"]
+    assert first["gas"]["JobMarket"] > again["gas"]["JobMarket"] == 0
+    assert again["deployment"] == first["deployment"]
+    with anvil(tmp_path, chain_id=7) as rpc:
+        elsewhere = _summary(_deploy("--rpc", rpc, "--out", out, "--dry-run"))
+    assert elsewhere["addresses"] == first["addresses"]
+
+
+def test_without_the_deployer_contract_addresses_follow_from_the_sender(tmp_path: Path) -> None:
+    out = tmp_path / "deployment.json"
+    with anvil(tmp_path, LOCAL_CHAIN_ID) as rpc:
+        AnvilNode(rpc).call("anvil_setCode", CREATE2_DEPLOYER, "0x")
+        done = _summary(_deploy("--rpc", rpc, "--out", out, "--test-token", "DAI"))
+        codes = [AnvilNode(rpc).call("eth_getCode", each, "latest") for each in done["addresses"].values()]
+    assert not done["deterministic"]
+    assert len(codes) == 2
+    assert "0x" not in codes
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"seat_stake": 0}, "panel.seat_stake"),
+        ({"pace": {"draw_blocks": 2}}, "panel.pace.open_seconds"),
+        ({"extra": 1}, "panel.extra"),
+    ],
+)
+def test_a_wrong_rule_of_a_panel_is_named(rules: Path, change: dict[str, object], field: str) -> None:
+    rules.write_text(json.dumps(RULES | change))
+    with pytest.raises(BadField) as refused:
+        PanelRules.load(rules)
+    assert refused.value.field == field
 
 
 def test_another_chain_asks_for_a_keystore_and_takes_it(tmp_path: Path) -> None:
