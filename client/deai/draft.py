@@ -1,5 +1,6 @@
 """A draft: a job checked in every field, and what it would cost, before anything is signed."""
 
+import re
 import secrets
 from dataclasses import dataclass
 
@@ -142,7 +143,8 @@ class Drafts:
             raise BadField("ruling", f"{job.ruling_seconds} s", rule)
         field = panel.unfit(job)
         if field:
-            raise BadField(field, None, "is why the panel would take no case of this job")
+            words = re.sub(r"([A-Z])", r"_\1", field).lower()
+            raise BadField(words, None, "is why the panel would take no case of this job")
 
     # Disputes.
 
