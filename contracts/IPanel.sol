@@ -42,7 +42,7 @@ enum Verdict {
 struct Pace {
     uint32 drawBlocks; // from the request of a draw to the block whose randomness decides it
     uint32 openSeconds; // that a job's `rulingSeconds` must leave for somebody to open its case
-    uint32 drawSeconds; // from the request of a draw to when it is missed
+    uint32 drawSeconds; // from the request of a draw to when it is missed: well beyond what `drawBlocks` take
     uint32 cureSeconds; // from the draw: the result is fetched, and the provider may publish it again; nobody votes yet
     uint32 voteSeconds; // from then on, beyond the job's own `deliverSeconds`, to re-run it and to seal a vote
     uint32 revealSeconds;
