@@ -104,6 +104,15 @@ contract ReenteringToken is ERC20("Reentering", "REENTER"), MintedToken {
     }
 }
 
+/// @notice Refuses every transfer with a reason of 64 kilobytes.
+contract ChattyToken is ERC20("Chatty", "CHAT") {
+    function transferFrom(address, address, uint256) public pure override returns (bool) {
+        assembly {
+            revert(0, 65536)
+        }
+    }
+}
+
 /// @notice Sends its coins to an address that did not ask for them.
 contract Forcer {
     constructor(address payable to) payable {
