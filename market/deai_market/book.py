@@ -71,8 +71,10 @@ class Book:
         job_id, job, spec = check_order(order, self._deployment, now, private=self._rules.callback_private)
         _check_sender(order, job.submitter, sender)
         with self._database.read() as session:
-            is_known = session.get(OrderRow, job_id) is not None
-        if is_known:
+            known = session.get(OrderRow, job_id)
+        if known is not None:
+            if known.signature and not order.signature:
+                raise BadSignature("job: it was signed, and this order is not")
             self._complete(job_id, order)
             return job_id
         self._keep(job_id, job, spec, order)

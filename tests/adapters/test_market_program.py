@@ -33,6 +33,7 @@ def environment(anvil: Node, deployment: Deployment, tmp_path: Path) -> dict[str
         "KEY": key,
         "PASSWORD_FILE": tmp_path / "password",
         "PORT": 0,
+        "LOW_GAS": 0,  # its key is new, and has none
     }
     plain = {name: value for name, value in os.environ.items() if not name.startswith("DEAI_")}
     return {**plain, **{f"DEAI_MARKET_{name}": str(value) for name, value in settings.items()}}
