@@ -34,10 +34,16 @@ contract History is Drafts {
         CHEATS.warp(1_000_000);
     }
 
+    /// @dev Law 1 after every step.
+    modifier step(uint256 seed) {
+        _throw(seed);
+        _;
+        _checkHeld();
+    }
+
     // ---------------------------------------------------------------- steps
 
-    function deposit(uint256 seed) external {
-        _throw(seed);
+    function deposit(uint256 seed) external step(seed) {
         _prepareReentry();
         address from = _anyone();
         address token = _anyToken();
@@ -56,8 +62,7 @@ contract History is Drafts {
     }
 
     /// @dev Of a token without permits, or with a permit that is spent or forged: the allowance alone decides.
-    function depositWithPermit(uint256 seed) external {
-        _throw(seed);
+    function depositWithPermit(uint256 seed) external step(seed) {
         _prepareReentry();
         address from = _anyone();
         address token = _anyToken();
@@ -71,8 +76,7 @@ contract History is Drafts {
         _checkReentry();
     }
 
-    function withdraw(uint256 seed) external {
-        _throw(seed);
+    function withdraw(uint256 seed) external step(seed) {
         address from = _anyone();
         address token = _anyToken();
         address to = _chance(5) ? address(market) : _anyone();
@@ -85,8 +89,7 @@ contract History is Drafts {
         _checkReentry();
     }
 
-    function post(uint256 seed) external {
-        _throw(seed);
+    function post(uint256 seed) external step(seed) {
         Job memory job = _chance(80) ? _newJob() : _oldJob();
         if (_chance(10)) _spoil(job);
         address caller = _chance(90) ? job.submitter : _anyone();
@@ -95,8 +98,7 @@ contract History is Drafts {
         _expect(caller, 0, abi.encodeCall(IJobMarket.post, (job)), _postable(id, job, caller), "post");
     }
 
-    function bid(uint256 seed) external {
-        _throw(seed);
+    function bid(uint256 seed) external step(seed) {
         Job memory job = _oldJob();
         Bid memory offer = _bidFor(job);
         address caller = _chance(90) ? offer.provider : _anyone();
@@ -105,8 +107,7 @@ contract History is Drafts {
         bids.push(offer);
     }
 
-    function cancel(uint256 seed) external {
-        _throw(seed);
+    function cancel(uint256 seed) external step(seed) {
         if (_chance(60)) return;
         Job memory job = _oldJob();
         address caller = _chance(70) ? job.submitter : _anyone();
@@ -116,15 +117,13 @@ contract History is Drafts {
         _expect(caller, 0, abi.encodeCall(IJobMarket.cancel, (job)), expected, "cancel");
     }
 
-    function cancelAll(uint256 seed) external {
-        _throw(seed);
+    function cancelAll(uint256 seed) external step(seed) {
         if (_chance(60)) return;
         _expect(_anyone(), 0, abi.encodeCall(IJobMarket.cancelAll, (_anyToken())), true, "cancelAll");
     }
 
     /// @dev A new job, signed alone or in a tree, and a bid for it.
-    function start(uint256 seed) external {
-        _throw(seed);
+    function start(uint256 seed) external step(seed) {
         Job memory job = _newJob();
         if (_chance(10)) _spoil(job);
         _remember(job);
@@ -132,29 +131,19 @@ contract History is Drafts {
     }
 
     /// @dev A job that was seen before, in whatever state, with a new bid or an old one of any job.
-    function award(uint256 seed) external {
-        _throw(seed);
+    function award(uint256 seed) external step(seed) {
         Job memory job = _oldJob();
         _award(job, bids.length != 0 && _chance(30) ? bids[_pick(bids.length)] : _bidFor(job));
     }
 
     /// @dev What somebody in the job would do next.
-    function proceed(uint256 seed) external {
-        _throw(seed);
-        if (live.length == 0) return;
-        _try(_nextOf(live[_pick(live.length)]));
-    }
-
-    /// @dev The same, so that histories are about jobs more than about anything else.
-    function proceedAgain(uint256 seed) external {
-        _throw(seed);
+    function proceed(uint256 seed) external step(seed) {
         if (live.length == 0) return;
         _try(_nextOf(live[_pick(live.length)]));
     }
 
     /// @dev Any verb on any job by anybody, with terms that may be forged.
-    function intrude(uint256 seed) external {
-        _throw(seed);
+    function intrude(uint256 seed) external step(seed) {
         if (jobs.length == 0) return;
         Act memory act = _nextOf(market.jobId(_oldJob()));
         act.verb = Verb(_pick(uint256(type(Verb).max) + 1));
@@ -165,8 +154,7 @@ contract History is Drafts {
         _try(act);
     }
 
-    function batch(uint256 seed) external {
-        _throw(seed);
+    function batch(uint256 seed) external step(seed) {
         address caller = _chance(70) && live.length != 0 ? _nextOf(live[_pick(live.length)]).caller : _anyone();
         bool all = _chance(30);
         bytes[] memory calls = new bytes[](_pick(6));
@@ -192,14 +180,12 @@ contract History is Drafts {
     }
 
     /// @dev Time goes on. Before it passes a deadline, the honest do what they should.
-    function pass(uint256 seed) external {
-        _throw(seed);
+    function pass(uint256 seed) external step(seed) {
         _passTo(_now() + 1 + _pick(_chance(30) ? 600 : 60));
     }
 
     /// @dev To the very second at which a job's deadline comes, or the one before.
-    function passToDeadline(uint256 seed) external {
-        _throw(seed);
+    function passToDeadline(uint256 seed) external step(seed) {
         if (live.length == 0) return;
         uint256 deadline = known[live[_pick(live.length)]].terms.times.deadline();
         if (_chance(30)) --deadline;
@@ -207,8 +193,7 @@ contract History is Drafts {
     }
 
     /// @dev What the world outside does to a market: moods, blocklists, coins nobody asked for, tokens that shrink.
-    function shake(uint256 seed) external {
-        _throw(seed);
+    function shake(uint256 seed) external step(seed) {
         uint256 what = _pick(8);
         if (what < 3) (_chance(50) ? signing : serving).become(Mood(_pick(uint256(type(Mood).max) + 1)));
         else if (what < 5) blocking.setBlocked(_chance(90) ? _anyone() : address(market), _chance(50));
@@ -218,8 +203,7 @@ contract History is Drafts {
 
     // ---------------------------------------------------------------- the laws
 
-    /// @notice Law 1, after every step.
-    function checkHeld() external view {
+    function _checkHeld() private view {
         for (uint256 i = 0; i < tokens.length; ++i) {
             address token = tokens[i];
             if (token == address(rebasing)) continue;
@@ -240,6 +224,7 @@ contract History is Drafts {
 
     /// @notice Law 3: with nobody's help but time's, a stranger ends every job; then everybody takes what is his.
     function end() external {
+        _calm();
         while (live.length != 0) _endOne(live[live.length - 1]);
         for (uint256 i = 0; i < jobs.length; ++i) {
             if (known[market.jobId(jobs[i])].state != JobState.Open) continue;
@@ -353,7 +338,7 @@ contract History is Drafts {
         for (uint256 i = live.length; i > 0; --i) {
             // A delivery may call for a dispute, a dispute for a ruling; a closed job is replaced by one that was looked at already.
             JobId id = live[i - 1];
-            for (uint256 step = 0; step < 3 && known[id].terms.times.deadline() <= moment; ++step) _doDuty(id);
+            for (uint256 done = 0; done < 3 && known[id].terms.times.deadline() <= moment; ++done) _doDuty(id);
         }
         CHEATS.warp(moment);
     }
@@ -404,10 +389,16 @@ contract History is Drafts {
 
     /// @dev What a token or a wallet will do in the middle of the next deposit or withdrawal.
     function _prepareReentry() private {
-        bytes memory none;
-        reentering.prepare(address(market), _chance(60) ? _anyCall(address(reentering)) : none);
-        signing.prepare(address(market), _chance(60) ? _anyCall(address(signing)) : none);
-        serving.prepare(address(market), _chance(60) ? _anyCall(address(serving)) : none);
+        _calm();
+        if (_chance(60)) reentering.prepare(address(market), _anyCall(address(reentering)));
+        if (_chance(60)) signing.prepare(address(market), _anyCall(address(signing)));
+        if (_chance(60)) serving.prepare(address(market), _anyCall(address(serving)));
+    }
+
+    function _calm() private {
+        reentering.prepare(address(market), "");
+        signing.prepare(address(market), "");
+        serving.prepare(address(market), "");
     }
 
     function _checkReentry() private {
