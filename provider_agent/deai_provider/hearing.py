@@ -24,7 +24,7 @@ _SEND_SECONDS = 15
 """A vote, or a seat given back, that is sent later than this before the deadline may come too late."""
 _LAST_LOOKS = 3
 """What is missing this often, after the provider had its time to publish it again, is missing."""
-_MAX_PAUSE_SECONDS = 10.0
+_MAX_PAUSE_POLLS = 40
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,6 +92,7 @@ class Hearing:
     def carry(self) -> None:
         """Works until the vote is written down, the seat is given back, or the verifier stops."""
         id_, pause = self._dispute.id, self._bench.poll_seconds
+        longest = _MAX_PAUSE_POLLS * self._bench.poll_seconds
         while not self._bench.stopping.is_set():
             try:
                 if self._bench.votes.find(id_) is None:
@@ -104,10 +105,10 @@ class Hearing:
             except (DeaiError, OSError) as error:
                 _log.info("%s: %s; again in %.1f s", id_, error, pause)
             except Exception:  # noqa: BLE001 - a loop's top
-                pause = _MAX_PAUSE_SECONDS
+                pause = longest
                 _log.exception("%s: a bug; again in %.1f s", id_, pause)
             self._bench.stopping.wait(pause)
-            pause = min(pause * 2, _MAX_PAUSE_SECONDS)
+            pause = min(pause * 2, longest)
 
     def _judge(self) -> None:
         bench, id_ = self._bench, self._dispute.id

@@ -1,0 +1,233 @@
+"""A panel on a node of its own, disputed jobs with real content, and verifiers in this process."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_account.signers.local import LocalAccount
+
+from deai import signing, unixfs
+from deai.anvil import AnvilNode, anvil_binary, local_account
+from deai.arbitration import arbiter_data
+from deai.ask import Capacity
+from deai.chain import Item, JobAwarded
+from deai.clock import ChainClock
+from deai.errors import ChainUnavailable
+from deai.job import Address, Bid, Job, JobId, JobState, Terms, Timestamp, Wei
+from deai.journal import Journal
+from deai.local_store import LocalStore
+from deai.panel import CaseClosed, CasePace, Panel
+from deai.panel_contract import PanelContract
+from deai.program import Program, free_port
+from deai.result import EXIT_NAME, LOG_NAME, ExitRecord
+from deai.spec import Spec
+from deai.store import Block
+from deai.web3_chain import Web3Chain
+from deai_provider.archives import Archives
+from deai_provider.executor import Run
+from deai_provider.hearing import Bench
+from deai_provider.staging import Depot
+from deai_provider.testing import Script, ScriptedExecutor
+from deai_provider.verifier import Verifier
+from deai_provider.votes import Votes
+from deai_provider.workshop import terms_after
+
+DAI = 10**18
+PRICE, BOND, FEE = Wei(DAI), Wei(DAI), Wei(3 * DAI // 10)
+RESULT = b"\x0b" * 32
+POLL = 0.05
+PACE = CasePace(
+    draw_blocks=1,
+    open_seconds=600,
+    draw_seconds=300,
+    cure_seconds=2,
+    vote_seconds=120,
+    reveal_seconds=120,
+    unstake_seconds=30 * 86_400,
+)
+SUBMITTER, PROVIDER = local_account(1), local_account(2)
+_salts, _classes = count(1), count()
+
+
+class PanelWorld:
+    """A chain whose blocks come by themselves, an escrow, a panel, and a store that everybody reads."""
+
+    def __init__(self, node: AnvilNode, folder: Path) -> None:
+        self.node, self.folder = node, folder
+        self.deployment = node.deploy("DAI", PACE)
+        self.journal = Journal(folder / "journal")
+        self.chain = Web3Chain(node.rpc, self.deployment, journal=self.journal)
+        self.panel = PanelContract(node.rpc, self.deployment, journal=self.journal)
+        self.token = self.deployment.token("DAI").address
+        self.store = LocalStore(folder / "store")
+        self.script: Callable[[Run], Script] = lambda _: Script(outputs={"answer": b"42"})
+        for account in (SUBMITTER, PROVIDER):
+            address = Address(account.address)
+            node.mint(self.token, address, Wei(1_000 * DAI))
+            self.chain.deposit(account, self.token, Wei(1_000 * DAI))
+
+    def _play(self, run: Run) -> Script:
+        return self.script(run)
+
+    # Verifiers.
+
+    def new_class(self, *accounts: LocalAccount) -> int:
+        """A resource class with a ticket of each."""
+        number = next(_classes)
+        for account in accounts:
+            self.stake(account, number)
+        return number
+
+    def stake(self, account: LocalAccount, number: int, tickets: int = 1) -> None:
+        """Gives the account what the tickets cost, and buys them."""
+        self.node.mint(self.token, Address(account.address), Wei(tickets * self.panel.rules.seat_stake))
+        self.panel.stake(account, number, tickets)
+
+    @contextmanager
+    def verifier(
+        self,
+        account: LocalAccount,
+        *,
+        cpu_millis: int = 4_000,
+        panel: Panel | None = None,
+        executor: ScriptedExecutor | None = None,
+    ) -> Iterator[ScriptedExecutor]:
+        """A running verifier; stopped at the end. A later one of the same account goes on in the same folder."""
+        work = self.folder / account.address
+        engine = executor or ScriptedExecutor(work / "runs", self._play)
+        bench = Bench(
+            account=account,
+            chain=self.chain,
+            panel=panel or self.panel,
+            depot=Depot(
+                store=self.store,
+                executor=engine,
+                images=Archives(work / "images"),
+                max_input_bytes=1 << 20,
+                max_image_bytes=1 << 20,
+                image_cache_bytes=1 << 20,
+            ),
+            votes=Votes(work / "votes"),
+            measure=lambda: Capacity(cpu_millis=cpu_millis, memory_mib=4_096, disk_mib=8_192, slots=1),
+            work=work,
+            slots=1,
+            first_block=self.deployment.block,
+            look_back_blocks=1_000,
+            clock=ChainClock(),
+            poll_seconds=POLL,
+        )
+        verifier = Verifier(bench)
+        thread = threading.Thread(target=verifier.run)
+        thread.start()
+        try:
+            yield engine
+        finally:
+            verifier.stop()
+            thread.join(20)
+            assert not thread.is_alive(), "the verifier did not stop"
+
+    # Jobs.
+
+    def spec(self, **fields: object) -> Spec:
+        """A small job's spec with one input, kept in the store."""
+        given: dict[str, object] = {
+            "name": "digits",
+            "image": {"digest": "python@sha256:" + "0" * 64},
+            "command": ["python3", "/inputs/script"],
+            "inputs": {"script": str(unixfs.add_bytes(b"print('hello')", self.store))},
+            "output_path": "/out",
+            "max_seconds": 60,
+            "verification": "optimistic",
+        }
+        spec = Spec.build(**(given | fields))
+        self.store.put([Block(spec.cid(), spec.canonical())])
+        return spec
+
+    def result(self, answer: bytes, store: LocalStore | None = None) -> bytes:
+        """A result with that answer, in the store; its digest."""
+        target = self.folder / f"result-{time.monotonic_ns()}"
+        (target / "out").mkdir(parents=True)
+        (target / "out" / "answer").write_bytes(answer)
+        (target / LOG_NAME).write_bytes(b"hello\n")
+        record = ExitRecord(exit_code=0, timed_out=False, oom_killed=False, seconds=1, image="sha256:1")
+        (target / EXIT_NAME).write_bytes(record.canonical())
+        return unixfs.add(target, store or self.store).digest
+
+    def job(self, number: int, spec: Spec | None = None, **fields: Any) -> Job:
+        """A job that the panel would judge."""
+        now = self.chain.head().time
+        values: dict[str, Any] = {
+            "submitter": Address(SUBMITTER.address),
+            "token": self.token,
+            "price_start": PRICE,
+            "price_cap": PRICE,
+            "bond": BOND,
+            "arbiter": self.panel.contract,
+            "dispute_fee": FEE,
+            "arbiter_data": arbiter_data(number, 3),
+            "open_at": Timestamp(now - 1),
+            "award_by": Timestamp(now + 600),
+            "deliver_seconds": 120,
+            "challenge_seconds": 600,
+            "ruling_seconds": 7_200,
+            "spec": (spec or self.spec()).cid().digest,
+            "salt": next(_salts).to_bytes(32),
+        }
+        return Job(**(values | fields))
+
+    def disputed(self, job: Job, result: bytes, *, in_a_batch: bool = False) -> JobId:
+        """Takes the job through award, delivery and dispute."""
+        domain = self.deployment.domain
+        id_ = signing.job_id(job, domain)
+        expires_at = Timestamp(self.chain.head().time + 60)
+        bid = Bid(job=id_, provider=Address(PROVIDER.address), price=PRICE, expires_at=expires_at)
+        award = (job, signing.sign_job(SUBMITTER, job, domain), bid, signing.sign_bid(PROVIDER, bid, domain))
+        if in_a_batch:
+            self.chain.batch(PROVIDER, [Item("award", award)])
+        else:
+            self.chain.award(PROVIDER, *award)
+        self.chain.deliver(PROVIDER, id_, self.terms(id_), result)
+        self.chain.dispute(SUBMITTER, id_, self.terms(id_))
+        return id_
+
+    def terms(self, id_: JobId) -> Terms:
+        """The job's terms as they stand."""
+        terms = terms_after(self.chain.events(0, 1 << 40, id_))
+        assert terms is not None
+        return terms
+
+    def award(self, id_: JobId) -> JobAwarded:
+        """The job's award."""
+        return next(each for each in self.chain.events(0, 1 << 40, id_) if isinstance(each, JobAwarded))
+
+    def closed(self, id_: JobId, seconds: float = 40) -> CaseClosed:
+        """How the case ended; waits for that."""
+        self.until(lambda: self.chain.state(id_)[0] is JobState.CLOSED, seconds)
+        return next(each for each in self.panel.events(0, 1 << 40, id_) if isinstance(each, CaseClosed))
+
+    def until(self, what: Callable[[], object], seconds: float = 20) -> None:
+        """Waits until something holds."""
+        end = time.monotonic() + seconds
+        while not what():
+            assert time.monotonic() < end, "waited in vain"
+            time.sleep(POLL)
+
+
+@pytest.fixture(scope="module")
+def panel_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PanelWorld]:
+    """A node of this module's own, with a panel."""
+    folder, port = tmp_path_factory.mktemp("panel"), str(free_port())
+    blocks = ["--mixed-mining", "--block-time", "1"]
+    command = [str(anvil_binary()), "--port", port, "--hardfork", "cancun", "--chain-id", "31337", *blocks]
+    program = Program("anvil", command, folder / "anvil.log")
+    node = AnvilNode(f"http://127.0.0.1:{port}")
+    try:
+        program.wait_for(lambda: node.answers, ChainUnavailable)
+        yield PanelWorld(node, folder)
+    finally:
+        program.stop()

@@ -1,0 +1,196 @@
+"""The verifier on a real chain and panel, with scripted containers: its seats, its votes, and what it survives."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from deai.anvil import local_account
+from deai.errors import ChainUnavailable
+from deai.job import Address, JobId, Outcome
+from deai.local_store import LocalStore
+from deai.panel import Committed, Declined, Panel, Revealed, SeatDrawn, SeatSlashed, Verdict
+from deai_provider.executor import Run
+from deai_provider.testing import Script
+from tests.adapters.panel_fixtures import FEE, PanelWorld
+
+VERBS = frozenset({"open", "draw", "commit", "reveal", "advance", "collect"})
+A, B, C, D = (local_account(index) for index in range(4, 8))
+
+
+@contextmanager
+def verifiers(world: PanelWorld, *accounts: Any, **fields: Any) -> Iterator[None]:
+    with ExitStack() as stack:
+        for account in accounts:
+            stack.enter_context(world.verifier(account, **fields))
+        yield
+
+
+def told(world: PanelWorld, id_: JobId, kind: type[Any]) -> list[Any]:
+    return [each for each in world.panel.events(0, 1 << 40, id_) if isinstance(each, kind)]
+
+
+def outcome(world: PanelWorld, id_: JobId) -> Outcome:
+    return world.chain.state(id_)[1]
+
+
+def test_three_verifiers_open_draw_vote_rule_and_are_paid(panel_world: PanelWorld) -> None:
+    number = panel_world.new_class(A, B, C)
+    before = panel_world.chain.token_balance(panel_world.token, Address(A.address))
+    with verifiers(panel_world, A, B, C):
+        id_ = panel_world.disputed(panel_world.job(number), panel_world.result(b"42"), in_a_batch=True)
+        assert panel_world.closed(id_).verdict is Verdict.GOOD
+        panel_world.until(lambda: panel_world.panel.earned(Address(A.address)) == 0)
+    assert outcome(panel_world, id_) is Outcome.PAID
+    assert panel_world.chain.token_balance(panel_world.token, Address(A.address)) - before == FEE // 3
+
+
+def test_a_made_up_result_is_found_out_and_nothing_of_the_case_stays(panel_world: PanelWorld) -> None:
+    number = panel_world.new_class(A, B, C)
+    with verifiers(panel_world, A, B, C):
+        id_ = panel_world.disputed(panel_world.job(number), panel_world.result(b"41"))
+        assert panel_world.closed(id_).verdict is Verdict.BAD
+        panel_world.until(lambda: not list((panel_world.folder / A.address / "votes").glob("*.json")))
+    assert outcome(panel_world, id_) is Outcome.REFUNDED
+    assert not list((panel_world.folder / A.address / "jobs").glob("*"))
+
+
+def test_a_result_that_nobody_has_is_found_missing_and_missing_inputs_are_the_submitters_fault(
+    panel_world: PanelWorld, tmp_path: Path
+) -> None:
+    number = panel_world.new_class(A, B, C)
+    with verifiers(panel_world, A, B, C):
+        withheld = panel_world.disputed(
+            panel_world.job(number), panel_world.result(b"withheld", LocalStore(tmp_path / "elsewhere"))
+        )
+        assert panel_world.closed(withheld).verdict is Verdict.OUTPUT_MISSING
+        trap = replace(panel_world.job(number), spec=b"\7" * 32)
+        lacking = panel_world.disputed(trap, panel_world.result(b"42"))
+        assert panel_world.closed(lacking).verdict is Verdict.INPUTS_MISSING
+    assert (outcome(panel_world, withheld), outcome(panel_world, lacking)) == (Outcome.REFUNDED, Outcome.PAID)
+
+
+def test_runs_that_differ_each_time_end_in_pay_for_the_provider(panel_world: PanelWorld) -> None:
+    number = panel_world.new_class(A, B, C)
+    runs = iter(range(100))
+
+    def chance(_: Run) -> Script:
+        return Script(outputs={"answer": str(next(runs)).encode()})
+
+    usual, panel_world.script = panel_world.script, chance
+    try:
+        with verifiers(panel_world, A, B, C):
+            id_ = panel_world.disputed(panel_world.job(number), panel_world.result(b"42"))
+            assert panel_world.closed(id_).verdict is Verdict.DISAGREED
+    finally:
+        panel_world.script = usual
+    assert outcome(panel_world, id_) is Outcome.PAID
+    assert told(panel_world, id_, SeatSlashed) == []
+
+
+def test_a_machine_that_is_too_small_gives_its_seat_back_and_another_is_drawn(
+    panel_world: PanelWorld,
+) -> None:
+    number = panel_world.new_class(A, B, D)
+    with verifiers(panel_world, A, B, C), panel_world.verifier(D, cpu_millis=500):
+        id_ = panel_world.disputed(panel_world.job(number), panel_world.result(b"42"))
+        panel_world.until(lambda: len(told(panel_world, id_, SeatDrawn)) == 3)
+        panel_world.stake(C, number)
+        assert panel_world.closed(id_).verdict is Verdict.GOOD
+    (declined,) = told(panel_world, id_, Declined)
+    assert declined.account == D.address
+    assert {each.account for each in told(panel_world, id_, Revealed)} == {A.address, B.address, C.address}
+    assert told(panel_world, id_, SeatSlashed) == []
+
+
+def test_a_job_longer_than_the_time_left_is_given_back(panel_world: PanelWorld) -> None:
+    number = panel_world.new_class(A, B, C)
+    spec = panel_world.spec(max_seconds=86_400)
+    with verifiers(panel_world, A, B, C):
+        id_ = panel_world.disputed(panel_world.job(number, spec), panel_world.result(b"42"))
+        panel_world.until(lambda: len(told(panel_world, id_, Declined)) == 3)
+    assert told(panel_world, id_, Committed) == []
+
+
+class Faulty:
+    """The panel, each of whose verbs fails the first time: before it was sent, or after it was mined."""
+
+    def __init__(self, world: PanelWorld, *, applied: bool, failing: frozenset[str] = VERBS) -> None:
+        self._panel, self._applied, self._failing = world.panel, applied, failing
+        self.failed = set[str]()
+
+    def __getattr__(self, name: str) -> Any:
+        act = getattr(self._panel, name)
+        if name not in self._failing - self.failed:
+            return act
+
+        def fails(*values: Any) -> Any:
+            self.failed.add(name)
+            if self._applied:
+                act(*values)
+            raise ChainUnavailable("the node went away")
+
+        return fails
+
+
+@pytest.mark.parametrize("applied", [False, True], ids=["lost", "mined unseen"])
+def test_verbs_whose_outcome_is_not_known_are_said_again_harmlessly(
+    panel_world: PanelWorld, applied: bool
+) -> None:
+    number = panel_world.new_class(A, B, C)
+    faulty = [Faulty(panel_world, applied=applied) for _ in range(3)]
+    with ExitStack() as stack:
+        for account, panel in zip((A, B, C), faulty, strict=True):
+            stack.enter_context(panel_world.verifier(account, panel=cast(Panel, panel)))
+        id_ = panel_world.disputed(panel_world.job(number), panel_world.result(b"42"))
+        assert panel_world.closed(id_).verdict is Verdict.GOOD
+        addresses = [Address(account.address) for account in (A, B, C)]
+        panel_world.until(lambda: not any(panel_world.panel.earned(address) for address in addresses))
+    assert set().union(*(each.failed for each in faulty)) == VERBS
+    assert all({"commit", "reveal", "collect"} <= each.failed for each in faulty)
+    assert len(told(panel_world, id_, Committed)) == 3
+    assert told(panel_world, id_, SeatSlashed) == []
+
+
+def test_a_verifier_that_died_before_its_vote_was_sealed_seals_the_one_it_wrote_down(
+    panel_world: PanelWorld,
+) -> None:
+    number = panel_world.new_class(A, B, C)
+    votes = panel_world.folder / A.address / "votes"
+
+    class Dead(Faulty):
+        """Never sends a vote."""
+
+        def __getattr__(self, name: str) -> Any:
+            self.failed.clear()
+            return super().__getattr__(name)
+
+    dead = cast(Panel, Dead(panel_world, applied=False, failing=frozenset({"commit"})))
+    with verifiers(panel_world, B, C):
+        with panel_world.verifier(A, panel=dead) as engine:
+            id_ = panel_world.disputed(panel_world.job(number), panel_world.result(b"42"))
+            panel_world.until(lambda: len(told(panel_world, id_, Committed)) == 2)
+            panel_world.until((votes / f"{id_}.json").exists)
+        starts = [call for call in engine.calls if call[0] == "start"]
+        with panel_world.verifier(A, executor=engine):
+            assert panel_world.closed(id_).verdict is Verdict.GOOD
+    assert [call for call in engine.calls if call[0] == "start"] == starts
+    assert told(panel_world, id_, SeatSlashed) == []
+
+
+def test_a_stranger_without_a_seat_moves_the_case_on_and_votes_on_nothing(panel_world: PanelWorld) -> None:
+    number = panel_world.new_class(A, B, C)
+    with panel_world.verifier(D) as engine:
+        id_ = panel_world.disputed(panel_world.job(number), panel_world.result(b"42"))
+        panel_world.until(lambda: len(told(panel_world, id_, SeatDrawn)) == 3)
+    assert [call for call in engine.calls if call[0] == "start"] == []
+
+
+def test_disputes_before_the_verifier_started_are_found(panel_world: PanelWorld) -> None:
+    number = panel_world.new_class(A, B, C)
+    id_ = panel_world.disputed(panel_world.job(number), panel_world.result(b"42"))
+    with verifiers(panel_world, A, B, C):
+        assert panel_world.closed(id_).verdict is Verdict.GOOD
