@@ -144,7 +144,7 @@ def test_verbs_whose_outcome_is_not_known_are_said_again_harmlessly(
     faulty = [Faulty(panel_world, applied=applied) for _ in range(3)]
     with ExitStack() as stack:
         for account, panel in zip((A, B, C), faulty, strict=True):
-            stack.enter_context(panel_world.verifier(account, panel=cast(Panel, panel)))
+            stack.enter_context(panel_world.verifier(account, panel=cast("Panel", panel)))
         id_ = panel_world.disputed(panel_world.job(number), panel_world.result(b"42"))
         assert panel_world.closed(id_).verdict is Verdict.GOOD
         addresses = [Address(account.address) for account in (A, B, C)]
@@ -168,7 +168,7 @@ def test_a_verifier_that_died_before_its_vote_was_sealed_seals_the_one_it_wrote_
             self.failed.clear()
             return super().__getattr__(name)
 
-    dead = cast(Panel, Dead(panel_world, applied=False, failing=frozenset({"commit"})))
+    dead = cast("Panel", Dead(panel_world, applied=False, failing=frozenset({"commit"})))
     with verifiers(panel_world, B, C):
         with panel_world.verifier(A, panel=dead) as engine:
             id_ = panel_world.disputed(panel_world.job(number), panel_world.result(b"42"))
