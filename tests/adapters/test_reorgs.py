@@ -13,7 +13,18 @@ from deai.ask import Capacity, Prices
 from deai.chain import Event, JobAwarded, JobClosed, JobDelivered, JobEvent
 from deai.clock import ChainClock
 from deai.content import Content
-from deai.job import Action, Address, JobId, JobState, Outcome, Terms, Timestamp, Wei
+from deai.job import (
+    ZERO_ADDRESS,
+    ZERO_DIGEST,
+    Action,
+    Address,
+    JobId,
+    JobState,
+    Outcome,
+    Terms,
+    Timestamp,
+    Wei,
+)
 from deai.journal import Journal
 from deai.local_store import LocalStore
 from deai.market_api import MarketApi
@@ -40,6 +51,12 @@ from tests.lives import BOND, CAST, Life, job_of_cast
 POLL = 0.02
 PRICE, DEPOSIT = Wei(200), Wei(10_000)
 CAPACITY = Capacity(cpu_millis=4_000, memory_mib=4_096, disk_mib=8_192, slots=2)
+UNJUDGED = {
+    "arbiter": ZERO_ADDRESS,
+    "dispute_fee": Wei(0),
+    "arbiter_data": ZERO_DIGEST,
+    "ruling_seconds": 0,
+}
 PACE = Pace(look_seconds=0.2)
 
 
@@ -146,7 +163,13 @@ class World:
         now = Timestamp(int(self.wall()))
         fields = {"open_at": Timestamp(now + 600), "award_by": Timestamp(now + 1_200), "deliver_seconds": 600}
         job = job_of_cast(
-            self.deployment, now, price_start=PRICE, price_cap=PRICE, spec=spec.cid().digest, **fields
+            self.deployment,
+            now,
+            price_start=PRICE,
+            price_cap=PRICE,
+            spec=spec.cid().digest,
+            **UNJUDGED,
+            **fields,
         )
         signature = sign_job(CAST.submitter, job, self.deployment.domain)
         with self.api() as market:
