@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from copy import copy
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 from typing import Any, NamedTuple
 
 from eth_utils.address import to_checksum_address
+from hexbytes import HexBytes
 from web3.exceptions import ContractCustomError
 from world import NOBODY, ONE, RESULT, Sent, World
 
@@ -54,6 +55,14 @@ class Seat(NamedTuple):
     def waits(self) -> bool:
         """Whether somebody sits there who sealed nothing."""
         return self.account != NOBODY and self.vote == ZERO_DIGEST and self.verdict is Verdict.NONE
+
+
+class Luck(IntEnum):
+    """The enum of the same name."""
+
+    PENDING = 0
+    READY = 1
+    MISSED = 2
 
 
 class Else(Enum):
@@ -141,6 +150,13 @@ class Court:
         """The one event of that name in the newest block."""
         (found,) = self.events(name)
         return found
+
+    def history(self, since: int) -> list[tuple[str, dict[str, Any]]]:
+        """All of the panel's events since a block, in their order."""
+        known = {HexBytes(event().topic): event() for event in self.panel.events}
+        raw = self.world.web3.eth.get_logs({"address": self.panel.address, "fromBlock": since})
+        read = [known[log["topics"][0]].process_log(log) for log in raw]
+        return [(log["event"], dict(log["args"])) for log in read]
 
     def mine(self, blocks: int) -> None:
         """Lets blocks pass, a second each."""
@@ -260,7 +276,9 @@ class CourtCase:
     def seats(self) -> list[Seat]:
         """All seats, the empty ones too."""
         raw = self.court.view("seatsOf", self.key)
-        return [Seat(to_checksum_address(seat[0]), seat[1], Verdict(seat[2]), seat[3]) for seat in raw]
+        return [
+            Seat(Address(to_checksum_address(seat[0])), seat[1], Verdict(seat[2]), seat[3]) for seat in raw
+        ]
 
     def accounts(self) -> list[Address]:
         """Who has a seat."""
