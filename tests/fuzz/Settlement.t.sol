@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {BASIS_POINTS, Locked, Payout, lapsed, split} from "../../contracts/Settlement.sol";
+import {BASIS_POINTS, Locked, Payout, lapsed, paid, split} from "../../contracts/Settlement.sol";
 import {CHEATS} from "./Cheats.sol";
 
 /// @dev The ranges in which the market calls the settlement: the fee is a part of the price, the cost at most the bond, and what was
@@ -14,8 +14,9 @@ struct Case {
     bool prepaid;
 }
 
-/// @notice What comes in goes out, and nobody gets more than the rules give. Forge tries many values; scripts/prove has halmos prove each
-/// test for all of them. The bounds say too that the unchecked arithmetic is right: a part that had wrapped would be beyond them.
+/// @notice What comes in goes out, and nobody gets more than the rules give. Forge tries many values; scripts/audit has halmos prove the tests
+/// of what comes in and goes out for all of them. The bounds say too that the unchecked arithmetic is right: a part that had wrapped
+/// would be beyond them.
 contract SettlementTest {
     function test_split_gives_out_what_came_in(Case calldata given, uint16 shareBps) external pure {
         Locked memory locked = _locked(given, shareBps);
@@ -71,13 +72,32 @@ contract SettlementTest {
         assert(payout.toArbiter == locked.cost && payout.burned == locked.bond - locked.cost);
     }
 
-    function test_lapsed_gives_out_what_came_in_and_the_bond_home(Case calldata given, bool byArbiter) external pure {
+    function test_paid_is_the_split_of_a_case_that_was_won(Case calldata given) external pure {
+        Locked memory undisputed = Locked(given.price, given.fee, given.bond, 0, 0);
+        CHEATS.assume(given.fee <= given.price);
+
+        Payout memory payout = paid(given.price, given.fee, given.bond);
+
+        assert(keccak256(abi.encode(payout)) == keccak256(abi.encode(split(undisputed, BASIS_POINTS))));
+    }
+
+    function test_paid_gives_out_what_came_in(Case calldata given) external pure {
+        CHEATS.assume(given.fee <= given.price);
+
+        assert(_sum(paid(given.price, given.fee, given.bond)) == uint256(given.price) + given.bond);
+    }
+
+    function test_lapsed_gives_out_what_came_in(Case calldata given, bool byArbiter) external pure {
         Locked memory locked = _locked(given, 0);
-        (locked.cost, locked.prepaid) = (0, byArbiter ? 0 : locked.cost);
+
+        assert(_sum(lapsed(locked, byArbiter)) == locked.price + locked.bond + locked.prepaid);
+    }
+
+    function test_lapsed_gives_the_bond_home_and_half_the_price_at_most_back(Case calldata given, bool byArbiter) external pure {
+        Locked memory locked = _locked(given, 0);
 
         Payout memory payout = lapsed(locked, byArbiter);
 
-        assert(_sum(payout) == locked.price + locked.bond + locked.prepaid);
         assert(payout.toProvider >= locked.bond && payout.toSubmitter <= (uint256(locked.price) + 1) / 2);
         assert(payout.burned == locked.prepaid && payout.toArbiter == 0);
     }
