@@ -1,0 +1,201 @@
+"""The contract on a real chain and the client's reference model side by side: the same calls at the same times, answers compared."""
+
+from copy import copy
+from typing import Any
+
+import httpx
+from world import NOBODY, World
+
+from deai import errors
+from deai.chain import CallSkipped, Event, Item
+from deai.codec import Codec
+from deai.escrow import UNKNOWN, Call, Escrow
+from deai.history import rebuild
+from deai.job import Address, Bid, JobId, JobState, Timestamp
+
+_GAS = 10_000_000
+_SECONDS = 60.0
+_VERBS = {"cancel_all": "cancelAll", "deliver_and_close": "deliverAndClose"}
+
+
+class Twin:
+    """`world.market` and its model. Whatever a call does to one, it must do to the other."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.codec = Codec(world.market.abi)
+        self.http = httpx.Client(base_url=world.web3.provider.endpoint_uri, timeout=_SECONDS, trust_env=False)
+        self.tokens = (world.token, NOBODY)
+        self.wallet = Address(world.create("Wallet", world.submitter).address)
+        self.people: tuple[Address, ...] = (*world.people, self.wallet)
+        self.clock = world.now
+        self.model = Escrow(world.domain, native=10**24)
+        # A key gives a digest one signature, so this is the one that the wallet takes.
+        self.model.judges[self.wallet] = lambda digest, signature: (
+            signature == world.signed_digest(world.submitter, digest)
+        )
+        self.model.mint(world.token, world.domain.contract, world.held())
+        for person in self.people:
+            self.model.balances[world.token, person] = world.balance(person)
+        self.jobs: set[JobId] = set()
+        self.bids: list[Bid] = []
+        self.closed: dict[JobId, tuple[Any, ...]] = {}
+        for person in self.people:
+            self._equip(person)
+
+    def close(self) -> None:
+        """Hangs up."""
+        self.http.close()
+
+    def _equip(self, person: Address) -> None:
+        """Coins for gas and deposits, tokens, and the escrow's leave to take them."""
+        world = self.world
+        world.rpc("anvil_impersonateAccount", person)
+        world.rpc("anvil_setBalance", person, hex(10**24))
+        erc20 = Codec(world.dai.abi)
+        for data in (
+            erc20.call("mint", person, 10**24),
+            erc20.call("approve", world.market.address, 2**256 - 1),
+        ):
+            self.clock = Timestamp(self.clock + 1)
+            receipt = self._mine(person, world.dai.address, data, 0)
+            assert int(receipt["status"], 16) == 1
+        self.model.mint(world.token, person, 10**24)
+
+    # Calls.
+
+    def make(
+        self, sender: Address, then: Timestamp, items: list[Item], *, all_or_nothing: bool | None, value: int
+    ) -> list[Event]:
+        """One call, or with `all_or_nothing` given a batch, in a block of the time `then`; the events, none if it was refused."""
+        self.clock = then
+        if all_or_nothing is None:
+            (item,) = items
+            data = self._data(item)
+        else:
+            calls = [bytes.fromhex(self._data(each)[2:]) for each in items]
+            data = self.codec.call("batch", calls, all_or_nothing)
+        expected = self._expect(Call(sender, then, value), items, all_or_nothing)
+        found = self._found(sender, data, value)
+        assert _comparable(found) == _comparable(expected), (items, found, expected)
+        events = expected if isinstance(expected, list) else []
+        self.jobs |= {job for event in events if (job := getattr(event, "id", None)) is not None}
+        self.bids += [event.bid for event in events if hasattr(event, "bid")]
+        self.compare()
+        return events
+
+    def _data(self, item: Item) -> str:
+        return self.codec.call(_VERBS.get(item.verb, item.verb), *item.values)
+
+    def _expect(self, call: Call, items: list[Item], all_or_nothing: bool | None) -> list[Event] | Exception:
+        after = copy(self.model)
+        try:
+            alone = all_or_nothing is None
+            events = after.verb(call, items[0]) if alone else after.batch(call, items, bool(all_or_nothing))
+        except errors.WrongRequest as error:
+            return error
+        self.model = after
+        return events
+
+    def _found(self, sender: Address, data: str, value: int) -> list[Event] | Exception:
+        receipt = self._mine(sender, self.world.market.address, data, value)
+        if int(receipt["status"], 16) == 0:
+            trace = self.world.rpc(
+                "debug_traceTransaction", receipt["transactionHash"], {"tracer": "callTracer"}
+            )
+            return self.codec.refusal(trace.get("output", "0x"))
+        logs = (log for log in receipt["logs"] if log["address"].lower() == self.world.market.address.lower())
+        return [self.codec.event(log) for log in logs]
+
+    def _mine(self, sender: Address, to: str, data: str, value: int) -> dict[str, Any]:
+        call = {
+            "from": sender,
+            "to": to,
+            "data": data,
+            "value": hex(value),
+            "gas": hex(_GAS),
+            "gasPrice": hex(10**9),
+        }
+        _, sent = self._ask(("evm_setNextBlockTimestamp", self.clock), ("eth_sendTransaction", call))
+        return self.world.receipt(sent)
+
+    def _ask(self, *questions: tuple[Any, ...]) -> list[Any]:
+        """The answers of many requests at once."""
+        body = [
+            {"jsonrpc": "2.0", "id": place, "method": method, "params": params}
+            for place, (method, *params) in enumerate(questions)
+        ]
+        answers = sorted(self.http.post("", json=body).json(), key=lambda answer: int(answer["id"]))
+        assert all("result" in answer for answer in answers), answers
+        return [answer["result"] for answer in answers]
+
+    # What must be equal.
+
+    def compare(self) -> None:
+        """The contract's whole state by its views, and the model's; what the escrow holds is all accounted for."""
+        model, market = self.model, self.world.domain.contract
+        wanted: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = []
+        for token in self.tokens:
+            for person in self.people:
+                wanted.append(("balanceOf", (token, person), (model.balances.get((token, person), 0),)))
+                wanted.append(("epochOf", (token, person), (model.epochs.get((token, person), 0),)))
+            wanted.append(("burned", (token,), (model.burned.get(token, 0),)))
+        for job in sorted(self.jobs):
+            record = model.jobs.get(job, UNKNOWN)
+            ending = (record.state, record.outcome)
+            wanted.append(("stateOf", (job,), ending))
+            if record.terms is not None:
+                wanted.append(("isCommitted", (job, record.terms), (True,)))
+            if record.state is JobState.CLOSED:
+                assert self.closed.setdefault(job, ending) == ending
+        wanted += [("isPlaced", (bid,), (True,)) for bid in self.bids[-3:]]
+        calls = [
+            ("eth_call", {"to": market, "data": self.codec.call(view, *values)}, "latest")
+            for view, values, _ in wanted
+        ]
+        holding = {"to": self.world.token, "data": Codec(self.world.dai.abi).call("balanceOf", market)}
+        *answers, tokens, coins = self._ask(
+            *calls, ("eth_call", holding, "latest"), ("eth_getBalance", market, "latest")
+        )
+        for (view, values, expected), answer in zip(wanted, answers, strict=True):
+            assert self.codec.answer(view, answer) == expected, (view, values)
+        for token, held in zip(self.tokens, (tokens, coins), strict=True):
+            balances = sum(amount for (of, _), amount in model.balances.items() if of == token)
+            assert int(held, 16) == balances + model.locked(token) + model.burned.get(token, 0)
+            assert int(held, 16) == model.holding(token, market)
+
+    def compare_history(self) -> None:
+        """The state that the events since the deployment tell, with nothing else known, and the model's."""
+        logs = self.world.rpc(
+            "eth_getLogs", {"address": self.world.market.address, "fromBlock": "0x0", "toBlock": "latest"}
+        )
+        ledger = rebuild(self.codec.event(log) for log in logs)
+        for token in self.tokens:
+            for person in self.people:
+                assert ledger.balances[token, person] == self.model.balances.get((token, person), 0)
+                assert ledger.epochs[token, person] == self.model.epochs.get((token, person), 0)
+            assert ledger.burned[token] == self.model.burned.get(token, 0)
+            assert ledger.locked(token) == self.model.locked(token)
+        assert set(ledger.jobs) >= set(self.model.jobs)
+        for job, record in self.model.jobs.items():
+            told = ledger.jobs[job]
+            assert (told.state, told.outcome) == (record.state, record.outcome)
+            if record.terms is not None:
+                assert told.terms == record.terms
+
+
+def _comparable(answer: list[Event] | Exception) -> Any:
+    """Events without their place in the chain; of errors the kind and the arguments."""
+    if isinstance(answer, errors.BadField):
+        return answer.field  # a token's own refusal, which the model puts in other words
+    if isinstance(answer, Exception):
+        return type(answer).__name__, answer.args
+    return [_event(event) for event in answer]
+
+
+def _event(event: Event) -> Any:
+    place = ("block", "block_hash", "tx", "index")
+    values = {name: getattr(event, name) for name in event.__dataclass_fields__ if name not in place}
+    if isinstance(event, CallSkipped):
+        values["reason"] = _comparable(event.reason)
+    return type(event).__name__, values
