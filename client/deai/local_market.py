@@ -119,7 +119,10 @@ class LocalMarket:
         how, has taken it away: disks may be mounted there."""
         if not (self.folder / "ports.json").exists():  # no market was ever here
             return
-        for each in [self.folder / name for name in _OURS if os.path.lexists(self.folder / name)]:
+        verifiers = [path.name for path in self.folder.glob("verifier-*")]
+        for each in [
+            self.folder / name for name in (*_OURS, *verifiers) if os.path.lexists(self.folder / name)
+        ]:
             if each.name == _RUNS.parts[0] and (self.folder / _RUNS).exists():
                 for inner in each.iterdir():
                     if inner.name != _RUNS.name:

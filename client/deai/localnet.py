@@ -60,8 +60,8 @@ class Localnet:
 
     pace: ClassVar[CasePace] = LOCAL_PACE
 
-    def __init__(self, folder: Path, say: Say, *, docker_host: str | None = None) -> None:
-        self.folder, self.say, self.docker_host = folder, say, docker_host
+    def __init__(self, folder: Path, say: Say, *, docker_host: str | None = None, verifiers: int = 0) -> None:
+        self.folder, self.say, self.docker_host, self.verifiers = folder, say, docker_host, verifiers
         self.programs: dict[str, Program] = {}
         self.accounts = {role: local_account(index) for index, role in enumerate(_ROLES)}
         self.deployment_file = folder / "deployment.json"
@@ -108,6 +108,8 @@ class Localnet:
             self.save_chain()
         self._wait_for_market(market)
         self.start_provider()
+        for index in range(self.verifiers):
+            self.start_verifier(index)
 
     def check(self) -> None:
         """Raises Unavailable that names every part which this machine lacks, and how to get it."""
@@ -160,6 +162,20 @@ class Localnet:
         program = self._spawn("deai-provider", self.provider_command(), self.provider_environment())
         program.wait_for(lambda: self._asks() > 0, Unavailable)
         self.say("Provider agent is up, its ask is with the market")
+
+    def start_verifier(self, index: int) -> Program:
+        """Starts a verifier with a key of its own, which has a stake in the panel's class 0."""
+        account = local_account(len(_ROLES) + index)
+        name, address, panel = f"verifier-{index}", Address(account.address), self.panel()
+        keys_folder = self.folder / "home" / "keys"
+        if not (keys_folder / f"{name}.json").exists():
+            keys.save(account, keys_folder, name, self.password_file.read_text(), light=True)
+        if not panel.tickets(0, address):
+            self.mint(address, panel.rules.seat_stake)
+            panel.stake(account, 0, 1)
+        program = self._spawn(name, [_program("deai-provider"), "verify"], self.verifier_environment(index))
+        self.say(f"Verifier {index + 1} is up, its stake is with the panel")
+        return program
 
     def spawn_market(self) -> Program:
         """Starts the market, and does not wait for it."""
@@ -240,8 +256,19 @@ class Localnet:
         engine = {} if self.docker_host is None else {"DOCKER_HOST": self.docker_host}
         return self._environment("DEAI_PROVIDER_", own) | engine
 
+    def verifier_environment(self, index: int) -> dict[str, str]:
+        """The settings of `deai-provider verify`: those of the provider, with a name, a key and folders of its own."""
+        name = f"verifier-{index}"
+        own = {
+            "name": f"{self.agent_name}-{index}",
+            "work": self.folder / name,
+            "store": self.store(name),
+            "key": self.folder / "home" / "keys" / f"{name}.json",
+        }
+        return self.provider_environment() | {f"DEAI_PROVIDER_{key.upper()}": str(own[key]) for key in own}
+
     def store(self, role: str) -> Path:
-        """The folder of the content store of `submitter`, `provider` or `market`: each has its own, as if on its own machine."""
+        """The folder of the content store of `submitter`, `provider`, `market` or a verifier: each has its own, as if on its own machine."""
         return self.folder / "stores" / role
 
     @contextmanager

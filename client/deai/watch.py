@@ -37,7 +37,7 @@ class TerminalGone(Exception):
     """Nobody can see what is shown any more."""
 
 
-def watched(market: LocalMarket, *, fresh: bool, as_json: bool) -> None:
+def watched(market: LocalMarket, *, fresh: bool, verifiers: int, as_json: bool) -> None:
     """Starts the market and shows it until a signal ends it, and all that was started with it. Exit code 130 after Ctrl-C."""
     number = 0
 
@@ -47,7 +47,7 @@ def watched(market: LocalMarket, *, fresh: bool, as_json: bool) -> None:
             emit({"step": text}) if as_json else say(text)
 
     with market.up(step, fresh=fresh):
-        net = Localnet(market.folder, step)
+        net = Localnet(market.folder, step, verifiers=verifiers)
         with _told() as deaf:
             try:
                 net.start()
@@ -69,11 +69,12 @@ def watched(market: LocalMarket, *, fresh: bool, as_json: bool) -> None:
         sys.exit(128 + number)
 
 
-def detached(market: LocalMarket, *, fresh: bool, as_json: bool) -> None:
+def detached(market: LocalMarket, *, fresh: bool, verifiers: int, as_json: bool) -> None:
     """Starts `deai up` in the background and returns when it is ready; ends as that one does when it is not."""
     market.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = market.folder / "up.log"
-    command = [sys.executable, "-m", "deai.cli", "up", "--json", *(["--fresh"] if fresh else [])]
+    command = [sys.executable, "-m", "deai.cli", "up", "--json", "--verifiers", str(verifiers)]
+    command += ["--fresh"] if fresh else []
     with log.open("wb") as out:
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.DEVNULL, start_new_session=True

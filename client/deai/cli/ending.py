@@ -75,7 +75,7 @@ def _show_dispute(submitter: "Submitter", terms: Terms) -> None:
         ("if it is wrong", f"you get {token.show(wrong.to_submitter)}, the fee included, and {token.show(wrong.burned)} of the bond are burned"),
         ("if it is right", f"the provider gets {token.show(right.to_provider)}, its bond included, and the panel your fee"),
         ("if nobody rules", f"within {terms.ruling_seconds} s, half the price comes back, and the fee is burned"),
-        ("until", f"{utc(terms.window_end)} it may be disputed"),
+        ("when", f"it may be disputed before {utc(terms.window_end)}"),
     ]  # fmt: skip
     for name, text in rows:
         say(f"  {name:<17}{text}")

@@ -30,7 +30,7 @@ STATES = (
 
 _DEADLINES = {
     JobState.AWARDED: "to be delivered before",
-    JobState.DELIVERED: "may be disputed before",
+    JobState.DELIVERED: "anyone may settle from",
     JobState.DISPUTED: "the panel rules before",
 }
 

@@ -9,7 +9,13 @@ from deai.terminal import command, emit, say
 @command(main, "up")
 @click.option("--detach", is_flag=True, help="Leave it running in the background; `deai down` stops it.")
 @click.option("--fresh", is_flag=True, help="Start over: a new chain, no jobs, no money but the test tokens.")
-def up(detach: bool, fresh: bool, as_json: bool) -> None:
+@click.option(
+    "--verifiers",
+    type=click.IntRange(0, 5),
+    default=0,
+    help="How many judge disputes: 3 for a panel of its usual size.",
+)
+def up(detach: bool, fresh: bool, verifiers: int, as_json: bool) -> None:
     """Run a market on this machine: a chain, the escrow, a market and a provider agent. Test money, real jobs in real containers.
 
     Goes on where the last one stopped. Ctrl-C, or `deai down` in another shell, stops all of it.
@@ -20,9 +26,9 @@ def up(detach: bool, fresh: bool, as_json: bool) -> None:
 
     market = LocalMarket(load(HomeSettings).local_folder)
     if detach:
-        detached(market, fresh=fresh, as_json=as_json)
+        detached(market, fresh=fresh, verifiers=verifiers, as_json=as_json)
     else:
-        watched(market, fresh=fresh, as_json=as_json)
+        watched(market, fresh=fresh, verifiers=verifiers, as_json=as_json)
 
 
 @command(main, "down")
