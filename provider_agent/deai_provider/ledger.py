@@ -19,7 +19,8 @@ from deai.result import ExitRecord
 from deai.spec import Resources, Spec
 from deai.wire import JobJson, TermsJson
 
-_VERSION = 2
+_VERSION = 3
+"""Earlier ones are of an escrow whose jobs and terms were others: nothing in them can be carried on."""
 _SCHEMA = """
 CREATE TABLE jobs (
     id TEXT PRIMARY KEY, step TEXT NOT NULL, reason TEXT NOT NULL,
@@ -35,12 +36,6 @@ CREATE TABLE steps (
 ) STRICT;
 """
 
-_FROM_1 = """
-ALTER TABLE jobs ADD COLUMN runs INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE jobs ADD COLUMN engine TEXT;
-ALTER TABLE jobs ADD COLUMN shared INTEGER NOT NULL DEFAULT 0;
-UPDATE jobs SET shared = 1;
-"""
 # What the machine does to us, and may stop doing: a full disk, a disk that errs, another process that reads for long.
 _PASSING = frozenset(
     {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN}
@@ -218,9 +213,8 @@ class Ledger:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version in (0, 1) and not read_only:
-                change = _FROM_1 if version else _SCHEMA
-                self._db.executescript(f"BEGIN; {change} PRAGMA user_version = {_VERSION}; COMMIT;")
+            if version == 0 and not read_only:
+                self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
                 version = _VERSION
         except sqlite3.Error as error:
             raise WrongRequest(f"ledger {path}: {error}") from error
