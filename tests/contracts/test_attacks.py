@@ -269,3 +269,12 @@ def test_a_job_whose_field_exceeds_its_type_is_refused(world: World, place: int)
     world.ask(world.stranger, raw("award", *orders(dirty=False), dirty=False))
     with reverts("unknown", b""):
         world.ask(world.stranger, raw("award", *orders(dirty=True), dirty=True))
+
+
+@pytest.mark.parametrize(("place", "bits"), [(1, 160), (2, 96), (3, 40)])
+def test_a_bid_whose_field_exceeds_its_type_is_refused(world: World, place: int, bits: int) -> None:
+    data = bytearray.fromhex(world.data("bid", world.bid(world.job()))[2:])
+    world.ask(world.provider, bytes(data))
+    data[4 + 32 * place + 31 - bits // 8] |= 1 << bits % 8
+    with reverts("unknown", b""):
+        world.ask(world.provider, bytes(data))

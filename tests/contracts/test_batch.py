@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
-from world import NOBODY, ONE, RESULT, Sent, World, reverts, unpacked
+from world import NOBODY, ONE, RESULT, Reverted, Sent, World, reverts, unpacked
 
 from deai import signing
 from deai.job import Address, Job, JobState, Terms, Wei
@@ -224,7 +224,8 @@ def test_a_call_that_runs_out_of_gas_fails_the_batch(world: World, whole: bool) 
     calls = awards(world, jobs)
     with world.undone():
         gas = batch(world, world.stranger, calls).gas_used
-    with reverts("NoReason", 2):
+    # What is left of the gas may or may not suffice to say NoReason.
+    with pytest.raises(Reverted):
         batch(world, world.stranger, calls, whole=whole, gas=gas - 20_000)
     assert {world.state(job) for job in jobs} == {JobState.UNKNOWN}
 
