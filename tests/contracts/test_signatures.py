@@ -235,8 +235,8 @@ def test_a_signature_for_another_escrow_is_worth_nothing(world: World) -> None:
 
 @pytest.fixture
 def before_the_fork(world: World) -> tuple[Job, Terms]:
-    """A job awarded on the chain as it was before it split."""
-    return world.awarded()
+    """A job awarded on the chain as it was before it split; each of the two chains has a clock of its own."""
+    return world.awarded(deliver_seconds=10**6)
 
 
 def test_after_a_chain_fork_old_signatures_are_dead_and_awarded_jobs_are_not_stranded(
