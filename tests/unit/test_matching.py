@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deai.ask import Ask, Capacity, Gpu, Prices, fits, quote, without
-from deai.job import Address, Job, JobId, Timestamp, Wei, ramp
+from deai.job import Address, Bid, Job, JobId, Timestamp, Wei, ramp
 from deai.spec import Resources
 from deai_market.matching import Matching, OpenJob, Suggestion, Taken, match, reached
 
@@ -327,3 +327,34 @@ def test_reached_is_the_first_second_whose_ramp_allows_the_price(
     job = open_job(price_start=Wei(start), price_cap=Wei(start + rise), award_by=Timestamp(NOW + span)).job
     allowed = [at for at in range(NOW, NOW + span) if ramp(job, Timestamp(at)) >= price]
     assert reached(job, Wei(price)) == (allowed[0] if allowed else None)
+
+
+def placed(
+    provider: Address = PROVIDERS[1], price: int = 50, expires_at: int = NOW + 1
+) -> dict[JobId, list[Bid]]:
+    """A bid on chain for `open_job()`."""
+    job = open_job().id
+    bid = Bid(job=job, provider=provider, price=Wei(price), expires_at=Timestamp(expires_at))
+    return {job: [bid]}
+
+
+@pytest.mark.parametrize(("price", "winner"), [(49, 1), (50, 1), (51, 0)])
+def test_a_bid_on_chain_wins_over_an_ask_that_is_no_cheaper(price: int, winner: int) -> None:
+    (found,) = run([open_job()], [ask()], placed=placed(price=price)).matches
+    assert (found.provider, found.bid is not None) == (PROVIDERS[winner], winner == 1)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"placed": placed(expires_at=NOW)},
+        {"placed": placed(price=101)},
+        {"placed": placed(SUBMITTER), "deposits": {(DAI, SUBMITTER): Wei(10**9)}},
+        {"placed": placed(), "deposits": {(DAI, PROVIDERS[1]): Wei(9)}},
+        {"placed": placed(), "skipped": {(open_job().id, PROVIDERS[1])}},
+    ],
+    ids=["expired", "above the ramp", "the submitter's own", "no bond", "let go just now"],
+)
+def test_a_bid_on_chain_that_would_be_refused_is_no_match(fields: dict[str, Any]) -> None:
+    assert run([open_job()], [], placed=placed()).matches
+    assert run([open_job()], [], **fields).matches == ()
