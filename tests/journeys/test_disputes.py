@@ -270,6 +270,23 @@ def test_one_silent_and_one_corrupt_verifier_of_three_change_nothing(
     assert paid.payout.to_arbiter == FEE
 
 
+def test_tickets_are_bought_and_asked_back_by_command(court: CourtNet) -> None:
+    account = Address(court.verifier(HONEST[0]).address)
+    court.mint(account, Wei(2 * SEAT_STAKE))
+
+    def provider(*words: str) -> str:
+        settings = {**environ, **court.verifier_environment(HONEST[0])}
+        program = str(Path(sys.executable).with_name("deai-provider"))
+        return subprocess.run(
+            [program, *words], env=settings, capture_output=True, check=True, text=True
+        ).stdout
+
+    assert provider("stake", "2", "--class", "9").startswith("class 9: 2 tickets")
+    assert "may be paid back from" in provider("unstake", "1", "--class", "9")
+    assert [bool(each.leave_at) for each in court.panel().tickets(9, account).values()] == [True, False]
+    assert provider("unstake", "--class", "8") == "class 8: no tickets\n"
+
+
 def _all(court: CourtNet, job: JobId, kind: type[Any]) -> list[Any]:
     return [each for each in court.panel().events(0, 1 << 40, job) if isinstance(each, kind)]
 
