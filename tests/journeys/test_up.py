@@ -158,3 +158,37 @@ def test_a_terminal_that_goes_away_takes_its_market_with_it(docker_engine: None,
 
     assert os.waitstatus_to_exitcode(status) == 0
     assert left(tmp_path) == []
+
+
+@pytest.mark.timeout(900)
+def test_with_verifiers_a_liars_dispute_is_judged_by_re_runs(docker_engine: None, tmp_path: Path) -> None:
+    archive = builder.build(ROOT / ".cache" / "image").archive
+    ready = spoken(shell(tmp_path, "deai up --detach --verifiers 3 --json"))
+    environment = Path(str(ready["environment"]))
+    (tmp_path / "hello.py").write_text("open('/outputs/said', 'w').write('hello')")
+
+    def run(line: str) -> dict[str, object]:
+        return spoken(shell(tmp_path, f"{line} --json", environment=environment))
+
+    def becomes(job: object, state: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while run(f"deai status {job}")["state"] != state:
+            assert time.monotonic() < deadline, shell(tmp_path, f"deai status {job}", environment=environment)
+            time.sleep(1)
+
+    try:
+        image = run(f"deai add {archive} --image mine")["cid"]
+        script = run(f"deai add {tmp_path}/hello.py")["cid"]
+        resources = "--memory 64MiB --disk 64MiB --timeout 60s --payment-token DAI --payment-amount 1"
+        job = run(
+            f"deai submit job --name judged --docker-image {image} --input-script-cid {script} {resources}"
+            " --verification optimistic --yes"
+        )["job"]
+        becomes(job, "Delivered")
+
+        run(f"deai dispute {job} --yes")
+
+        becomes(job, "Paid")
+    finally:
+        shell(tmp_path, "deai down", environment=environment)
+    assert left(tmp_path / "local") == []
