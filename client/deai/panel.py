@@ -103,7 +103,7 @@ class Seat:
     @property
     def voted(self) -> bool:
         """Whether a vote was sealed."""
-        return self.vote != ZERO_DIGEST
+        return self.vote != ZERO_DIGEST or self.revealed
 
     @property
     def revealed(self) -> bool:

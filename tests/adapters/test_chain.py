@@ -215,7 +215,7 @@ def test_a_withdrawal_above_the_balance_is_refused(ground: Ground) -> None:
 @pytest.mark.parametrize(
     ("token", "amount", "error", "args"),
     [
-        (ZERO_ADDRESS, 1, errors.Unsupported, ("token",)),
+        (ZERO_ADDRESS, 0, errors.Malformed, ("amount",)),
         (STRANGER, 1, errors.NoToken, (STRANGER,)),
         (None, 0, errors.Malformed, ("amount",)),
     ],
@@ -259,11 +259,16 @@ def test_the_balance_outside_of_what_is_no_token_is_refused(ground: Ground) -> N
         ({"deliver_seconds": 0}, errors.Malformed, ("deliverSeconds",)),
         ({"spec": bytes(32)}, errors.Malformed, ("spec",)),
         ({"matcher_fee_bps": 10_001}, errors.Malformed, ("matcherFeeBps",)),
-        ({"token": ZERO_ADDRESS}, errors.Unsupported, ("token",)),
-        ({"arbiter": STRANGER}, errors.Unsupported, ("arbiter",)),
-        ({"arbiter_data": b"\x01" * 32}, errors.Unsupported, ("arbiterData",)),
-        ({"ruling_seconds": 1}, errors.Unsupported, ("rulingSeconds",)),
-        ({"epoch": 1}, errors.Unsupported, ("epoch",)),
+        ({"arbiter": SUBMITTER}, errors.Malformed, ("arbiter",)),
+        ({"dispute_fee": Wei(BOND + 1)}, errors.Malformed, ("disputeFee",)),
+        ({"ruling_seconds": 0}, errors.Malformed, ("rulingSeconds",)),
+        ({"arbiter": ZERO_ADDRESS}, errors.Malformed, ("disputeFee",)),
+        ({"arbiter": ZERO_ADDRESS, "dispute_fee": Wei(0)}, errors.Malformed, ("arbiterData",)),
+        (
+            {"arbiter": ZERO_ADDRESS, "dispute_fee": Wei(0), "arbiter_data": bytes(32)},
+            errors.Malformed,
+            ("rulingSeconds",),
+        ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -281,6 +286,16 @@ def test_a_job_that_is_not_well_formed_is_refused(
         life.act(action)
 
     assert refused.value.args == args
+
+
+@pytest.mark.parametrize("action", [Action.AWARD, Action.POST])
+def test_a_job_of_another_epoch_is_refused(ground: Ground, action: Action) -> None:
+    life = a_life(ground, epoch=1)
+
+    with pytest.raises(errors.WrongEpoch) as refused:
+        life.act(action)
+
+    assert refused.value.args == (life.id, 1, 0)
 
 
 def test_a_bid_must_be_for_this_job_short_lived_signed_and_below_the_ramp(ground: Ground) -> None:

@@ -90,8 +90,9 @@ def test_random_cases_keep_the_laws(court: Court, seed: int) -> None:
             for name, event in court.history(read):
                 ledger.read(name, event)
             read = court.world.web3.eth.block_number + 1
-            if case.phase is Phase.CLOSED or dice.random() < 0.2:
+            if dice.random() < 0.2:
                 _check(court, ledger, accounts)
+        _check(court, ledger, accounts)
         assert court.tickets()[0] == court.tickets()[1]
 
 
