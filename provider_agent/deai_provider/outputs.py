@@ -36,6 +36,10 @@ class Limits:
     depth: int = 32
     """Of folders within folders."""
     name_bytes: int = 255
+    path_bytes: int = 2_000
+    """Of a path below the outputs, with its slashes. Made folder by folder, paths may be longer than the system opens in one piece: such
+    a result could be laid out on one machine and not on the next, and be found wrong by a re-run.
+    """
     refusals: int = 100
     """How many refusals are named; further ones only count."""
 
@@ -90,6 +94,9 @@ class _Walk:
                 raise _FullError(f"more than {self.limits.entries} entries")
             if (reason := _bad_name(name, self.limits.name_bytes)) is not None:
                 self.refuse(here, reason)
+                continue
+            if sum(map(len, here)) + len(path) > self.limits.path_bytes:
+                self.refuse(here, f"the path is longer than {self.limits.path_bytes} bytes")
                 continue
             try:
                 self._entry(source, target, name, here)

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from deai.spec import Spec
+from deai_provider import result_folder
+from deai_provider.executor import RunState, RunStatus
 from deai_provider.outputs import Collected, Limits, Refusal, collect, printable
 
 ROOM = Limits(bytes=1 << 20)
@@ -104,6 +107,44 @@ def test_a_name_longer_than_the_limit_is_refused(source: Path, tmp_path: Path) -
 
     assert [each.reason for each in collected.refused] == ["the name is longer than 50 bytes"]
     assert collected.files == 1
+
+
+def deep(root: Path, length: int) -> str:
+    """Makes a file by folder handles, so that its path below `root` may have any length; that path."""
+    names, left = list[str](), length
+    while left > 255:
+        names.append("d" * 200)
+        left -= 201
+    names.append("f" * left)
+    folder = os.open(root, os.O_RDONLY)
+    for name in names[:-1]:
+        os.mkdir(name, dir_fd=folder)
+        above, folder = folder, os.open(name, os.O_RDONLY, dir_fd=folder)
+        os.close(above)
+    os.close(os.open(names[-1], os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+    os.close(folder)
+    return "/".join(names)
+
+
+@pytest.mark.parametrize(("length", "taken"), [(2_000, True), (2_001, False), (4_050, False), (6_000, False)])
+def test_a_path_that_another_machine_might_not_open_is_refused_and_the_result_laid_out(
+    source: Path, tmp_path: Path, length: int, taken: bool
+) -> None:
+    path = deep(source, length)
+    spec = Spec.build(
+        name="deep", image={"digest": "python@sha256:" + "0" * 64}, command=["true"], output_path="/out"
+    )
+    status = RunStatus(state=RunState.EXITED, exit_code=0, ran_seconds=1.0)
+
+    record = result_folder.make(tmp_path / "result", spec, "sha256:1", status, False, source, lambda _: b"")
+
+    if taken:
+        assert record.refused == ()
+        assert (tmp_path / "result" / "out" / path).is_file()
+    else:
+        (refused,) = record.refused
+        assert refused.reason == "the path is longer than 2000 bytes"
+        assert path.startswith(refused.name.split("…", maxsplit=1)[0])
 
 
 def test_bytes_count_to_the_last_one_and_holes_count_too(source: Path, tmp_path: Path) -> None:
