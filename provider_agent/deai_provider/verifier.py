@@ -33,6 +33,8 @@ class Verifier:
         self._hearings: dict[JobId, threading.Thread] = {}
         self._due: dict[tuple[JobId, Phase, int], float] = {}
         """Since when, by the monotonic clock, anyone may move a case on."""
+        self._over: dict[JobId, int] = {}
+        """The block at which a case was first seen to be over, since then at every look."""
         self._collect_at = 0.0
 
     def run(self) -> None:
@@ -68,6 +70,7 @@ class Verifier:
         head = bench.chain.head()
         bench.clock.saw(head)
         if self._cursor is None:
+            self._resume(head.number)
             self._cursor = max(bench.first_block, head.number - bench.look_back_blocks)
         first = max(bench.first_block, self._cursor - REORG_BLOCKS)
         for event in bench.chain.events(first, head.number):
@@ -75,6 +78,15 @@ class Verifier:
                 self._take(event)
                 self._seen.add((event.id, event.block_hash))
         self._cursor = head.number
+
+    def _resume(self, head: int) -> None:
+        """Takes in the disputes that we have a vote in, however old they are."""
+        for id_ in self._bench.votes.cases():
+            events = self._bench.chain.events(self._bench.first_block, head, id_)
+            disputes = [event for event in events if isinstance(event, JobDisputed)]
+            if disputes:
+                self._take(disputes[-1])
+                self._seen.add((id_, disputes[-1].block_hash))
 
     def _take(self, disputed: JobDisputed) -> None:
         events = self._bench.chain.events(self._bench.first_block, disputed.block, disputed.id)
@@ -93,8 +105,10 @@ class Verifier:
         bench, id_ = self._bench, dispute.id
         case = bench.panel.case(id_)
         if bench.chain.state(id_)[0] is not JobState.DISPUTED or (case and case.phase is Phase.CLOSED):
-            self._forget(id_)
-        elif case is None:
+            self._end(id_)
+            return
+        self._over.pop(id_, None)
+        if case is None:
             self._when_due(dispute, None, partial(self._open, dispute))
         elif case.phase is Phase.DRAWING:
             self._draw(dispute, case)
@@ -169,6 +183,18 @@ class Verifier:
             lambda: bench.panel.reveal(bench.account, id_, vote.verdict, vote.digest, vote.salt),
         )
 
+    def _end(self, id_: JobId) -> None:
+        """Forgets a case once it was over in so many blocks that no reorg, and no node that lags behind, can bring it back: whoever forgets
+        a sealed vote cannot open it.
+        """
+        if self._cursor is None:
+            return
+        if id_ not in self._over:
+            self._over[id_] = self._cursor
+            self._collect_at = 0.0
+        elif self._cursor > self._over[id_] + REORG_BLOCKS:
+            self._forget(id_)
+
     def _forget(self, id_: JobId) -> None:
         """Leaves nothing of a case that is over."""
         hearing = self._hearings.get(id_)
@@ -179,8 +205,9 @@ class Verifier:
         self._bench.votes.drop(id_)
         self._hearings.pop(id_, None)
         self._disputes.pop(id_, None)
+        self._over.pop(id_, None)
+        self._seen = {each for each in self._seen if each[0] != id_}
         self._due = {moment: since for moment, since in self._due.items() if moment[0] != id_}
-        self._collect_at = 0.0
         _log.info("%s: its case is over", id_)
 
     def _collect(self) -> None:

@@ -59,6 +59,10 @@ class Votes:
         sync_folder(self._folder)
         return vote
 
+    def cases(self) -> list[JobId]:
+        """The cases that a vote is kept of."""
+        return sorted(JobId(path.stem) for path in self._folder.glob("*.json"))
+
     def drop(self, case: JobId) -> None:
         """Forgets the vote in a case that is over."""
         self._path(case).unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from deai import signing, unixfs
 from deai.anvil import AnvilNode, anvil_binary, local_account
 from deai.arbitration import arbiter_data
 from deai.ask import Capacity
-from deai.chain import Item, JobAwarded
+from deai.chain import Chain, Item, JobAwarded
 from deai.clock import ChainClock
 from deai.errors import ChainUnavailable
 from deai.job import Address, Bid, Job, JobId, JobState, Terms, Timestamp, Wei
@@ -95,6 +95,8 @@ class PanelWorld:
         *,
         cpu_millis: int = 4_000,
         panel: Panel | None = None,
+        chain: Chain | None = None,
+        look_back_blocks: int = 1_000,
         executor: ScriptedExecutor | None = None,
     ) -> Iterator[ScriptedExecutor]:
         """A running verifier; stopped at the end. A later one of the same account goes on in the same folder."""
@@ -102,7 +104,7 @@ class PanelWorld:
         engine = executor or ScriptedExecutor(work / "runs", self._play)
         bench = Bench(
             account=account,
-            chain=self.chain,
+            chain=chain or self.chain,
             panel=panel or self.panel,
             depot=Depot(
                 store=self.store,
@@ -117,7 +119,7 @@ class PanelWorld:
             work=work,
             slots=1,
             first_block=self.deployment.block,
-            look_back_blocks=1_000,
+            look_back_blocks=look_back_blocks,
             clock=ChainClock(),
             poll_seconds=POLL,
         )

@@ -9,12 +9,15 @@ from typing import Any, cast
 import pytest
 
 from deai.anvil import local_account
+from deai.chain import Chain
 from deai.errors import ChainUnavailable
-from deai.job import Address, JobId, Outcome
+from deai.job import Address, JobId, JobState, Outcome
 from deai.local_store import LocalStore
 from deai.panel import Committed, Declined, Panel, Revealed, SeatDrawn, SeatSlashed, Verdict
 from deai_provider.executor import Run
+from deai_provider.rerun import run_id
 from deai_provider.testing import Script
+from deai_provider.workshop import REORG_BLOCKS
 from tests.adapters.panel_fixtures import FEE, PanelWorld
 
 VERBS = frozenset({"open", "draw", "commit", "reveal", "advance", "collect"})
@@ -53,9 +56,12 @@ def test_a_made_up_result_is_found_out_and_nothing_of_the_case_stays(panel_world
     with verifiers(panel_world, A, B, C):
         id_ = panel_world.disputed(panel_world.job(number), panel_world.result(b"41"))
         assert panel_world.closed(id_).verdict is Verdict.BAD
-        panel_world.until(lambda: not list((panel_world.folder / A.address / "votes").glob("*.json")))
+        vote = panel_world.folder / A.address / "votes" / f"{id_}.json"
+        assert vote.exists(), "a reorg may still bring the case back"
+        panel_world.node.call("anvil_mine", hex(2 * REORG_BLOCKS))
+        panel_world.until(lambda: not vote.exists())
     assert outcome(panel_world, id_) is Outcome.REFUNDED
-    assert not list((panel_world.folder / A.address / "jobs").glob("*"))
+    assert not (panel_world.folder / A.address / "jobs" / run_id(id_, Address(A.address))).exists()
 
 
 def test_a_result_that_nobody_has_is_found_missing_and_missing_inputs_are_the_submitters_fault(
@@ -118,13 +124,20 @@ def test_a_job_longer_than_the_time_left_is_given_back(panel_world: PanelWorld) 
 class Faulty:
     """The panel, each of whose verbs fails the first time: before it was sent, or after it was mined."""
 
-    def __init__(self, world: PanelWorld, *, applied: bool, failing: frozenset[str] = VERBS) -> None:
-        self._panel, self._applied, self._failing = world.panel, applied, failing
+    def __init__(
+        self,
+        world: PanelWorld,
+        *,
+        applied: bool,
+        failing: frozenset[str] = VERBS,
+        forever: bool = False,
+    ) -> None:
+        self._panel, self._applied, self._failing, self._forever = world.panel, applied, failing, forever
         self.failed = set[str]()
 
     def __getattr__(self, name: str) -> Any:
         act = getattr(self._panel, name)
-        if name not in self._failing - self.failed:
+        if name not in (self._failing if self._forever else self._failing - self.failed):
             return act
 
         def fails(*values: Any) -> Any:
@@ -161,14 +174,7 @@ def test_a_verifier_that_died_before_its_vote_was_sealed_seals_the_one_it_wrote_
     number = panel_world.new_class(A, B, C)
     votes = panel_world.folder / A.address / "votes"
 
-    class Dead(Faulty):
-        """Never sends a vote."""
-
-        def __getattr__(self, name: str) -> Any:
-            self.failed.clear()
-            return super().__getattr__(name)
-
-    dead = cast("Panel", Dead(panel_world, applied=False, failing=frozenset({"commit"})))
+    dead = cast("Panel", Faulty(panel_world, applied=False, failing=frozenset({"commit"}), forever=True))
     with verifiers(panel_world, B, C):
         with panel_world.verifier(A, panel=dead) as engine:
             id_ = panel_world.disputed(panel_world.job(number), panel_world.result(b"42"))
@@ -194,3 +200,51 @@ def test_disputes_before_the_verifier_started_are_found(panel_world: PanelWorld)
     id_ = panel_world.disputed(panel_world.job(number), panel_world.result(b"42"))
     with verifiers(panel_world, A, B, C):
         assert panel_world.closed(id_).verdict is Verdict.GOOD
+
+
+class Lagging:
+    """The chain through nodes of which one lags behind: of each dispute, one answer after A's vote was sealed is an old one."""
+
+    def __init__(self, world: PanelWorld) -> None:
+        self._world = world
+        self.lagged = set[JobId]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._world.chain, name)
+
+    def state(self, id_: JobId) -> tuple[JobState, Outcome]:
+        if id_ not in self.lagged and A.address in {
+            each.account for each in told(self._world, id_, Committed)
+        }:
+            self.lagged.add(id_)
+            return JobState.DELIVERED, Outcome.NONE
+        return self._world.chain.state(id_)
+
+
+def test_an_old_answer_of_a_node_costs_no_sealed_vote(panel_world: PanelWorld) -> None:
+    number = panel_world.new_class(A, B, C)
+    lagging = Lagging(panel_world)
+    with verifiers(panel_world, B, C), panel_world.verifier(A, chain=cast("Chain", lagging)):
+        id_ = panel_world.disputed(panel_world.job(number), panel_world.result(b"42"))
+        panel_world.until(lambda: len(told(panel_world, id_, Revealed)) == 3)
+        assert panel_world.closed(id_).verdict is Verdict.GOOD
+    assert id_ in lagging.lagged
+    assert told(panel_world, id_, SeatSlashed) == []
+
+
+def test_a_verifier_that_was_away_for_long_seals_the_vote_that_it_wrote_down(panel_world: PanelWorld) -> None:
+    number = panel_world.new_class(A, B, C)
+    votes = [panel_world.folder / account.address / "votes" for account in (A, B, C)]
+    silent = [
+        cast("Panel", Faulty(panel_world, applied=False, failing=frozenset({"commit"}), forever=True))
+        for _ in votes
+    ]
+    with ExitStack() as stack:
+        for account, panel in zip((A, B, C), silent, strict=True):
+            stack.enter_context(panel_world.verifier(account, panel=panel))
+        id_ = panel_world.disputed(panel_world.job(number), panel_world.result(b"42"))
+        panel_world.until(lambda: all((folder / f"{id_}.json").exists() for folder in votes))
+    panel_world.node.call("anvil_mine", hex(2 * REORG_BLOCKS), hex(0))
+    with verifiers(panel_world, A, B, C, look_back_blocks=5):
+        assert panel_world.closed(id_).verdict is Verdict.GOOD
+    assert told(panel_world, id_, SeatSlashed) == []
