@@ -7,6 +7,7 @@ arguments alone, and what stands there already is used as it is. On another chai
 
 `--panel` names a JSON file of the panel's rules: `stake_token` and `fee_token` (an address, or the test token's symbol), `seat_stake` and
 `seat_fee` in the smallest unit, and `pace` with the seconds of its phases as in IPanel.sol. Without it there is no panel, and no dispute.
+Rules by which no case could ever be judged are refused before anything is sent.
 
 Prints what it would do and what that costs first; with `--dry-run` no more than that. Without a keystore the node's own first account
 sends, and only on the local chain (31337), where `--test-token` adds an ERC-20 that anyone may mint. The last line is one JSON object.
@@ -18,7 +19,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,10 @@ SALT = bytes(32)
 _CREATION_GAS = 53_000
 _CONSTRUCTOR_GAS = 150_000
 _PACE = "(uint32,uint32,uint32,uint32,uint32,uint32,uint32)"
+_ROUNDS = 3
+"""Of a case in Panel.sol."""
+_BLOCK_SECONDS = 12
+"""The longest a block is taken to take."""
 
 
 class PanelRules(BaseModel):
@@ -55,19 +60,36 @@ class PanelRules(BaseModel):
 
     stake_token: str
     fee_token: str
-    seat_stake: int = Field(gt=0)
-    seat_fee: int = Field(gt=0)
+    seat_stake: int = Field(gt=0, lt=1 << 256)
+    seat_fee: int = Field(gt=0, lt=1 << 256)
     pace: CasePace
 
     @classmethod
     def load(cls, path: Path) -> "PanelRules":
         """Raises BadField that names the file or the field."""
         try:
-            return cls.model_validate_json(path.read_bytes())
+            rules = cls.model_validate_json(path.read_bytes())
         except OSError as error:
             raise BadField("panel", str(path), f"cannot be read: {error.strerror}") from error
         except ValidationError as error:
             raise bad_field("panel", error) from error
+        _check_pace(rules.pace)
+        return rules
+
+
+def _check_pace(pace: CasePace) -> None:
+    """Raises BadField for a pace that the panel's constructor refuses, or in which no draw would come in time."""
+    for name, value in asdict(pace).items():
+        if not 0 < value < 1 << 32:
+            raise BadField(f"panel.pace.{name}", value, "must be from 1 to 2^32 - 1")
+    drawn = pace.draw_blocks * _BLOCK_SECONDS * 3 // 2
+    if pace.draw_seconds < drawn:
+        rule = f"every draw would be missed: {pace.draw_blocks} blocks may take {drawn} s"
+        raise BadField("panel.pace.draw_seconds", pace.draw_seconds, rule)
+    case = _ROUNDS * (pace.draw_seconds + pace.cure_seconds + pace.vote_seconds + pace.reveal_seconds)
+    if pace.unstake_seconds <= case:
+        rule = f"must be more than {case}, so that no stake leaves during a case"
+        raise BadField("panel.pace.unstake_seconds", pace.unstake_seconds, rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +135,9 @@ class Deployer:
         if rules is not None:
             stake = _token("panel.stake_token", rules.stake_token, known)
             fee = _token("panel.fee_token", rules.fee_token, known)
+            self._check_token("panel.stake_token", stake, known)
+            if fee != ZERO_ADDRESS:
+                self._check_token("panel.fee_token", fee, known)
             places = [escrow.address, add("BlockRandom").address, stake, fee]
             kinds = ["address"] * 4 + ["uint256"] * 2 + [_PACE]
             values = [*places, rules.seat_stake, rules.seat_fee, astuple(rules.pace)]
@@ -136,6 +161,10 @@ class Deployer:
 
     def stands(self, address: Address, block: int | str = "latest") -> bool:
         return len(_asked(lambda: self.eth.get_code(address, block))) > 0
+
+    def _check_token(self, field: str, token: Address, planned: dict[str, Address]) -> None:
+        if token not in planned.values() and not self.stands(token):
+            raise BadField(field, token, "is no contract on this chain")
 
     def _gas(self, name: ContractName, code: bytes, before: dict[ContractName, Step]) -> int:
         """What the node estimates as if those planned before stood there already; if it cannot, a bound from the bytecode."""

@@ -83,6 +83,14 @@ def arbiter_data(resource_class: int, seats: int) -> bytes:
     return (resource_class << _CLASS_SHIFT | seats << _SEATS_SHIFT).to_bytes(32)
 
 
+def class_of(data: bytes) -> int | None:
+    """The resource class that a job's 32 bytes for the panel name, or None where no panel takes them."""
+    number = int.from_bytes(data)
+    resource_class, seats = number >> _CLASS_SHIFT, number >> _SEATS_SHIFT & 0xFF
+    known = seats % 2 == 1 and seats <= MAX_SEATS and data == arbiter_data(resource_class, seats)
+    return resource_class if known else None
+
+
 def arbitration(wishes: Wishes, court: Court, cap: Wei, run: Wei, show: Show) -> Arbitration:
     """What to sign. `cap` is the most the job pays, `run` what one run of it is offered for, `show` tells amounts in refusals.
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from deai.arbitration import class_of
 from deai.ask import Capacity, Prices, fits, quote
 from deai.job import (
     BASIS_POINTS,
@@ -38,6 +39,10 @@ class Arbitration:
 
     arbiters: frozenset[Address] = frozenset()
     """Who may be a job's arbiter. A job without one is always served."""
+    panel: Address | None = None
+    """Which of them draws its judges from a class that the job names."""
+    panel_classes: frozenset[int] = frozenset({0})
+    """The classes whose verifiers may judge. Anyone may stake in any class: in one of its own, a submitter is the judge."""
     min_ruling_seconds: int = 3_600
     """An arbiter with less time than this falls silent, and then half the price is lost."""
     max_ruling_seconds: int = 14 * 86_400
@@ -148,6 +153,12 @@ def _unjudged(job: Job, arbitration: Arbitration, room: Room) -> str | None:
         return "arbiter: is nobody, and yet the job says how it should judge" if unused else None
     if job.arbiter not in arbitration.arbiters:
         return f"arbiter: {job.arbiter} is not one this provider knows"
+    if job.arbiter == arbitration.panel:
+        judges = class_of(job.arbiter_data)
+        if judges is None:
+            return f"arbiter_data: {job.arbiter_data.hex()} says nothing to the panel"
+        if judges not in arbitration.panel_classes:
+            return f"arbiter_data: judges of class {judges}, which this provider does not trust"
     if job.ruling_seconds < arbitration.min_ruling_seconds:
         return f"ruling_seconds: {job.ruling_seconds}, at least {arbitration.min_ruling_seconds} needed for a case"
     if job.ruling_seconds > arbitration.max_ruling_seconds:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import SettingsConfigDict
@@ -91,6 +92,8 @@ class Settings(ContentSettings):
     """The highest part of the price for the matcher, in 1/10,000."""
     arbiters: tuple[AddressField, ...] = ()
     """Who else may judge its work, beside the deployment's panel. Jobs with any other arbiter are not taken."""
+    panel_classes: tuple[Annotated[int, Field(ge=0, lt=1 << 16)], ...] = (0,)
+    """The panel's resource classes whose verifiers may judge its work. Anyone may stake in any class, also in an empty one."""
     min_ruling_seconds: int = Field(default=3_600, ge=0)
     """The shortest time to rule: an arbiter that has less falls silent, and half the price is lost."""
     max_ruling_seconds: int = Field(default=14 * 86_400, ge=0)
@@ -157,6 +160,8 @@ class Settings(ContentSettings):
             max_inputs=self.max_inputs,
             arbitration=Arbitration(
                 arbiters=(deployment.arbiters | {*self.arbiters}) - {ZERO_ADDRESS},
+                panel=deployment.panel,
+                panel_classes=frozenset(self.panel_classes),
                 min_ruling_seconds=self.min_ruling_seconds,
                 max_ruling_seconds=self.max_ruling_seconds,
                 max_fee_bps=self.max_dispute_fee_bps,

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from conftest import CHECKOUT, LOCAL_CHAIN_ID, anvil
@@ -15,7 +15,7 @@ from deai.artifacts import artifact
 from deai.codec import Codec
 from deai.deployment import Deployment
 from deai.errors import BadField
-from deai.job import Address
+from deai.job import ZERO_ADDRESS, Address
 from deai.localnet import free_port, local_account
 from deai.web3_chain import Web3Chain
 from deploy import CREATE2_DEPLOYER, PanelRules
@@ -79,6 +79,8 @@ RULES = {
         "unstake_seconds": 864_000,
     },
 }
+PACE = cast("dict[str, int]", RULES["pace"])
+LONGEST_CASE = 3 * (600 + 60 + 600 + 300)
 
 
 @pytest.fixture
@@ -142,7 +144,14 @@ def test_without_the_deployer_contract_addresses_follow_from_the_sender(tmp_path
     ("change", "field"),
     [
         ({"seat_stake": 0}, "panel.seat_stake"),
+        ({"seat_stake": 2**256}, "panel.seat_stake"),
+        ({"seat_fee": 2**256}, "panel.seat_fee"),
         ({"pace": {"draw_blocks": 2}}, "panel.pace.open_seconds"),
+        *(({"pace": PACE | {name: 0}}, f"panel.pace.{name}") for name in PACE),
+        *(({"pace": PACE | {name: 2**32}}, f"panel.pace.{name}") for name in PACE),
+        ({"pace": PACE | {"draw_blocks": -1}}, "panel.pace.draw_blocks"),
+        ({"pace": PACE | {"draw_blocks": 64, "draw_seconds": 1_151}}, "panel.pace.draw_seconds"),
+        ({"pace": PACE | {"unstake_seconds": LONGEST_CASE}}, "panel.pace.unstake_seconds"),
         ({"extra": 1}, "panel.extra"),
     ],
 )
@@ -151,6 +160,49 @@ def test_a_wrong_rule_of_a_panel_is_named(rules: Path, change: dict[str, object]
     with pytest.raises(BadField) as refused:
         PanelRules.load(rules)
     assert refused.value.field == field
+
+
+def test_a_pace_at_the_border_of_what_can_be_judged_is_taken_by_the_panel(
+    tmp_path: Path, rules: Path
+) -> None:
+    pace = PACE | {"draw_blocks": 33, "draw_seconds": 594, "unstake_seconds": LONGEST_CASE - 3 * 6 + 1}
+    rules.write_text(json.dumps(RULES | {"pace": pace}))
+    with anvil(tmp_path, LOCAL_CHAIN_ID) as rpc:
+        options = ("--out", tmp_path / "deployment.json", "--test-token", "DAI", "--panel", rules)
+        _summary(_deploy("--rpc", rpc, *options))
+
+
+NOBODY = "0x1111111111111111111111111111111111111111"
+
+
+def test_a_panel_that_could_never_judge_is_refused_in_one_line_and_nothing_is_sent(
+    tmp_path: Path, rules: Path
+) -> None:
+    out = tmp_path / "deployment.json"
+    changes: dict[str, dict[str, object]] = {
+        "panel.pace.unstake_seconds": {"pace": PACE | {"unstake_seconds": 1}},
+        "panel.stake_token": {"stake_token": NOBODY},
+        "panel.fee_token": {"fee_token": NOBODY},
+    }
+    with anvil(tmp_path, LOCAL_CHAIN_ID) as rpc:
+        for field, change in changes.items():
+            rules.write_text(json.dumps(RULES | change))
+            done = _deploy("--rpc", rpc, "--out", out, "--test-token", "DAI", "--panel", rules)
+            assert (done.returncode, out.exists()) == (2, False)
+            assert done.stderr.startswith(f"deploy: {field}: ")
+            assert done.stderr.count("\n") == 1
+        assert AnvilNode(rpc).call("eth_blockNumber") == "0x0"
+
+
+def test_a_panel_may_be_paid_in_the_native_coin_but_stakes_a_token(tmp_path: Path, rules: Path) -> None:
+    options = ("--out", tmp_path / "deployment.json", "--test-token", "DAI", "--panel", rules, "--dry-run")
+    with anvil(tmp_path, LOCAL_CHAIN_ID) as rpc:
+        rules.write_text(json.dumps(RULES | {"fee_token": ZERO_ADDRESS}))
+        _summary(_deploy("--rpc", rpc, *options))
+        rules.write_text(json.dumps(RULES | {"stake_token": ZERO_ADDRESS}))
+        refused = _deploy("--rpc", rpc, *options)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("deploy: panel.stake_token: ")
 
 
 def test_another_chain_asks_for_a_keystore_and_takes_it(tmp_path: Path) -> None:

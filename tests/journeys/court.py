@@ -44,7 +44,12 @@ class CourtNet(Localnet):
         return [sys.executable, "-m", "tests.journeys.cheating_agent", "run"]
 
     def provider_environment(self) -> dict[str, str]:
-        return super().provider_environment() | {"PYTHONPATH": str(ROOT), "DEAI_PROVIDER_SLOTS": "4"}
+        own = {
+            "PYTHONPATH": str(ROOT),
+            "DEAI_PROVIDER_SLOTS": "4",
+            "DEAI_PROVIDER_PANEL_CLASSES": "[0, 1, 2]",
+        }
+        return super().provider_environment() | own
 
     def _fund(self) -> None:
         super()._fund()

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deai.arbitration import CORRUPT_SHARE, MIN_RULING_SECONDS, Court, Wishes, arbiter_data, arbitration
+from deai.arbitration import (
+    CORRUPT_SHARE,
+    MIN_RULING_SECONDS,
+    Court,
+    Wishes,
+    arbiter_data,
+    arbitration,
+    class_of,
+)
 from deai.errors import BadField
 from deai.job import Address, Wei
 from deai.testing import DAI
@@ -56,6 +64,26 @@ def test_left_to_the_arithmetic_cheating_and_lying_lose(
 def test_the_panels_32_bytes_are_class_seats_and_comparison() -> None:
     assert arbiter_data(258, 5) == bytes([1, 2, 5]) + bytes(29)
     assert made(Wishes(resource_class=1, seats=5)).arbiter_data == arbiter_data(1, 5)
+
+
+@pytest.mark.parametrize("number", [0, 1, 258, 2**16 - 1])
+@pytest.mark.parametrize("seats", [1, 3, 15])
+def test_the_class_is_read_back_from_a_jobs_bytes(number: int, seats: int) -> None:
+    assert class_of(arbiter_data(number, seats)) == number
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bytes(32),
+        arbiter_data(0, 4),
+        arbiter_data(0, 17),
+        b"\0\0\3\1" + bytes(28),
+        b"\0\0\3" + bytes(28) + b"\1",
+    ],
+)
+def test_bytes_that_no_panel_takes_name_no_class(data: bytes) -> None:
+    assert class_of(data) is None
 
 
 def test_a_bond_at_which_cheating_pays_is_refused_with_what_would_do() -> None:

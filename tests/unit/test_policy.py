@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deai.arbitration import arbiter_data
 from deai.ask import Capacity, Gpu, Prices, quote
 from deai.job import MAX_BID_SECONDS, Address, Job, JobId, Timestamp, Wei, award_terms, ramp
 from deai.job import Bid as JobBid
@@ -13,7 +14,7 @@ from deai.spec import Resources, Spec
 from deai_provider import policy
 from deai_provider.policy import Arbitration, Refusal, Room, Rules
 
-SUBMITTER, PROVIDER, OTHER, PANEL = (Address("0x" + digit * 40) for digit in "1236")
+SUBMITTER, PROVIDER, OTHER, PANEL, JUDGE = (Address("0x" + digit * 40) for digit in "12367")
 TOKEN, STRANGE_TOKEN = Address("0x" + "4" * 40), Address("0x" + "5" * 40)
 NOW = Timestamp(1_000_000)
 PRICES = Prices(job=100, core_second=1)
@@ -35,7 +36,12 @@ RULES = Rules(
     max_fee_bps=500,
     max_inputs=2,
     arbitration=Arbitration(
-        arbiters=frozenset({PANEL}), min_ruling_seconds=3_600, max_ruling_seconds=7_200, max_fee_bps=8_000
+        arbiters=frozenset({PANEL, JUDGE}),
+        panel=PANEL,
+        panel_classes=frozenset({0, 7}),
+        min_ruling_seconds=3_600,
+        max_ruling_seconds=7_200,
+        max_fee_bps=8_000,
     ),
     confirmations=2,
     confirm_unit={TOKEN: Wei(1_000)},
@@ -65,7 +71,7 @@ JOB = Job(
 
 
 JUDGED = replace(
-    JOB, arbiter=PANEL, dispute_fee=Wei(40), ruling_seconds=7_200, arbiter_data=b"\0\0\3".ljust(32, b"\0")
+    JOB, arbiter=PANEL, dispute_fee=Wei(40), ruling_seconds=7_200, arbiter_data=arbiter_data(0, seats=3)
 )
 
 
@@ -88,6 +94,8 @@ def test_a_job_that_fits_is_bid_on_at_the_quote() -> None:
         (replace(JOB, dispute_fee=Wei(1)), "arbiter"),
         (replace(JOB, epoch=1), "epoch"),
         (replace(JUDGED, arbiter=OTHER), "arbiter"),
+        (replace(JUDGED, arbiter_data=arbiter_data(777, seats=3)), "arbiter_data"),
+        (replace(JUDGED, arbiter_data=arbiter_data(0, seats=4)), "arbiter_data"),
         (replace(JUDGED, ruling_seconds=3_599), "ruling_seconds"),
         (replace(JUDGED, ruling_seconds=7_201), "ruling_seconds"),
         (replace(JUDGED, dispute_fee=Wei(41)), "dispute_fee"),
@@ -111,6 +119,8 @@ def test_a_job_that_breaks_one_rule_is_refused_with_that_field_named(job: Job, r
     [
         (replace(JOB, matcher_fee_bps=500), NOW),
         (JUDGED, NOW),
+        (replace(JUDGED, arbiter_data=arbiter_data(7, seats=15)), NOW),
+        (replace(JUDGED, arbiter=JUDGE, arbiter_data=b"\xff" * 32), NOW),
         (replace(JUDGED, ruling_seconds=3_600), NOW),
         (replace(JOB, award_by=Timestamp(NOW + 30), open_at=Timestamp(NOW + 10)), NOW),
         (replace(JOB, price_start=Wei(1_000)), Timestamp(NOW + 60 + 180)),

@@ -99,6 +99,17 @@ def test_an_amount_or_token_that_is_none_is_named(
         load(Settings).rules(deployed(tmp_path), DAI.address)
 
 
+def test_judges_come_from_the_deployments_panel_and_its_class_0_unless_others_are_named(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    panel = DAI.address
+    deployment = deployed(tmp_path).model_copy(update={"panel": panel})
+    given = load(Settings).rules(deployment, DAI.address).arbitration
+    assert (given.arbiters, given.panel, given.panel_classes) == (frozenset({panel}), panel, frozenset({0}))
+    environment.setenv("DEAI_PROVIDER_PANEL_CLASSES", "[1, 65535]")
+    assert load(Settings).rules(deployment, DAI.address).arbitration.panel_classes == {1, 65_535}
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -107,6 +118,8 @@ def test_an_amount_or_token_that_is_none_is_named(
         ("PRICES", "{}"),
         ("PRICES", '{"DAI": {"hour": "1"}}'),
         ("WITHDRAW_TO", "0x12"),
+        ("PANEL_CLASSES", "[-1]"),
+        ("PANEL_CLASSES", "[65536]"),
     ],
 )
 def test_a_setting_out_of_range_is_named_with_its_value(
