@@ -330,7 +330,8 @@ class Panel(Protocol):
         clamped to the head."""
 
     def job(self, award: JobAwarded) -> Job | None:
-        """The job as its submitter signed it, from the transaction that awarded it; None if that was no call of the escrow's own."""
+        """The job as its submitter signed it, from where it was posted, or from the transaction that awarded it; None if that was no call of
+        the escrow's own."""
 
     # Verbs.
 

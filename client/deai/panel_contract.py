@@ -7,7 +7,7 @@ from eth_account.signers.local import LocalAccount
 
 from deai import errors
 from deai.artifacts import artifact
-from deai.chain import Event, JobAwarded, Receipt
+from deai.chain import Event, JobAwarded, JobPosted, Receipt
 from deai.codec import Codec
 from deai.deployment import Deployment
 from deai.job import ZERO_ADDRESS, Address, Job, JobId, Terms, Wei
@@ -95,22 +95,27 @@ class PanelContract:
         return Wei(self._one("slashed"))
 
     def events(self, first: int, last: int, case: JobId | None = None) -> list[Event]:
-        return self._events(first, min(last, self._head()), [self._codec.job_topics, case] if case else [])
+        topics = [self._codec.job_topics, case] if case else []
+        logs = self._logs(self.contract, first, min(last, self._head()), topics)
+        return [self._codec.event(log) for log in logs]
 
-    def _events(self, first: int, last: int, topics: list[Any]) -> list[Event]:
+    def _logs(self, contract: Address, first: int, last: int, topics: list[Any]) -> list[dict[str, Any]]:
         if first > last:
             return []
-        query = {"address": self.contract, "fromBlock": hex(first), "toBlock": hex(last), "topics": topics}
+        query = {"address": contract, "fromBlock": hex(first), "toBlock": hex(last), "topics": topics}
         try:
-            return [self._codec.event(log) for log in self._node.answer("eth_getLogs", query)]
+            return list(self._node.answer("eth_getLogs", query))
         except Refused as refused:
             # Nodes cap the range or the answer's size, each in words of its own: ask for less.
             if first == last:
                 raise self._node.error("eth_getLogs", refused) from refused
         middle = (first + last) // 2
-        return self._events(first, middle, topics) + self._events(middle + 1, last, topics)
+        return self._logs(contract, first, middle, topics) + self._logs(contract, middle + 1, last, topics)
 
     def job(self, award: JobAwarded) -> Job | None:
+        return self._awarded(award) or self._posted(award)
+
+    def _awarded(self, award: JobAwarded) -> Job | None:
         found = self._node.ask("eth_getTransactionByHash", award.tx)
         if found is None:
             return None
@@ -120,11 +125,18 @@ class PanelContract:
 
     def _jobs(self, data: str) -> list[Job]:
         match self._escrow.called(data):
-            case ("award", (job, *_)):
-                return [job]
             case ("batch", (calls, _)):
-                return [job for call in calls for job in self._jobs("0x" + call.hex())]
-        return []
+                # No deeper: batches within batches may be nested without end.
+                called = [self._escrow.called("0x" + call.hex()) for call in calls]
+            case call:
+                called = [call]
+        return [call[1][0] for call in called if call is not None and call[0] == "award"]
+
+    def _posted(self, award: JobAwarded) -> Job | None:
+        topics = [self._escrow.job_topics, award.id]
+        logs = self._logs(self._deployment.contract, self._deployment.block, award.block, topics)
+        events = [self._escrow.event(log) for log in logs]
+        return next((event.job for event in events if isinstance(event, JobPosted)), None)
 
     # Verbs.
 

@@ -37,6 +37,7 @@ from deai.job import (
 from deai.job_file import JobFile
 from deai.market_api import MarketApi
 from deai.panel import Panel
+from deai.panel_errors import TooLate
 from deai.progress import Metered, Moved, unmoved
 from deai.result import ExitRecord
 from deai.signing import job_id, sign_approval, sign_jobs
@@ -87,9 +88,9 @@ class Submitter:
         home: Home,
         panel: Panel | None = None,
     ) -> None:
-        """`panel` is the deployment's, where it has one: it is asked before a job names it as its arbiter."""
+        """`panel` is the deployment's, where it has one: it is asked before a job names it as its arbiter, and opens the cases of disputes."""
         self.account, self.deployment = account, deployment
-        self.chain, self.market, self.store, self.home = chain, market, store, home
+        self.chain, self.market, self.store, self.home, self.panel = chain, market, store, home, panel
         self._drafts = Drafts(
             submitter=self.address,
             deployment=deployment,
@@ -305,16 +306,24 @@ class Submitter:
         """Takes the price back from a provider that missed its deadline; its bond is burned. Anyone may."""
         return self.chain.reclaim(self.account, job, self.terms(job))
 
-    def dispute(self, job: JobId) -> Receipt:
-        """Opens a case against the delivered result. Prepays the job's dispute fee from the balance in the escrow: it comes back if the arbiter
-        finds the result wrong, and so does the price.
+    def dispute(self, job: JobId, timeout: float = 20) -> Receipt:
+        """Disputes the delivered result, and opens its case at the panel. Prepays the job's dispute fee from the balance in the escrow: it comes
+        back if the arbiter finds the result wrong, and so does the price.
 
-        Raises BadField for a job that nobody judges, WindowOver, InsufficientBalance, WrongState.
+        Where the case cannot be opened for `timeout` seconds, the error's notes say so: the dispute stands, and a second call opens the case.
+
+        Raises BadField for a job that nobody judges, WindowOver, InsufficientBalance, WrongState; for the case PanelRefusal, Unavailable.
         """
         terms = self.terms(job)
         if terms.arbiter == ZERO_ADDRESS:
             raise BadField("job", job, "has no arbiter: nobody judges it, and what was delivered is paid")
-        return self.chain.dispute(self.account, job, terms)
+        if self.chain.state(job)[0] is JobState.DISPUTED:
+            opened = self._open_case(job, terms.arbiter, timeout)
+            if opened is not None:
+                return opened
+        receipt = self.chain.dispute(self.account, job, terms)
+        self._open_case(job, terms.arbiter, timeout)
+        return receipt
 
     def lapse(self, job: JobId) -> Receipt:
         """Ends a case whose arbiter was silent: half the price each, if the submitter had opened it. Anyone may. Raises RuleByAhead."""
@@ -331,6 +340,26 @@ class Submitter:
         if progress.terms is None:
             raise WrongState(job, progress.state)
         return progress.terms
+
+    def _open_case(self, job: JobId, arbiter: Address, timeout: float) -> Receipt | None:
+        """None where there is nothing to open, or not by us. Verifiers open cases too, but find the signed job only where its award shows it, and
+        a cheater's need not."""
+        if self.panel is None or self.panel.contract != arbiter or job not in self.home.orders():
+            return None
+        signed, deadline = self.home.order(job).job.value(), time.monotonic() + timeout
+        while True:
+            try:
+                if self.panel.case(job) is not None:
+                    return None
+                return self.panel.open(self.account, signed, self.terms(job))
+            except DeaiError as error:
+                if isinstance(error, TooLate) or time.monotonic() >= deadline:
+                    error.add_note(
+                        f"it is disputed, but its case at the panel is not open: `deai dispute {job}` opens it;"
+                        " a case that nobody opens costs you half the price"
+                    )
+                    raise
+            time.sleep(0.5)
 
     def _share(self, spec: Spec) -> None:
         for cid in (*spec.inputs.values(), *filter(None, [spec.image.cid])):

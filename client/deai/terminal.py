@@ -142,14 +142,15 @@ def open_submitter() -> "Submitter":
     context, signer = click.get_current_context(), account(settings)
     context.obj = deployment.tokens
     context.call_on_close(market.close)
+    journal = Journal(settings.home / "journal")
     return Submitter(
         signer,
         deployment,
-        Web3Chain(settings.rpc, deployment, journal=Journal(settings.home / "journal")),
+        Web3Chain(settings.rpc, deployment, journal=journal),
         market,
         context.with_resource(opened(settings, market, signer)),
         Home(settings.home),
-        PanelContract(settings.rpc, deployment) if deployment.panel else None,
+        PanelContract(settings.rpc, deployment, journal=journal) if deployment.panel else None,
     )
 
 

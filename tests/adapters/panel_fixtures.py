@@ -14,9 +14,11 @@ from eth_account.signers.local import LocalAccount
 from deai import signing, unixfs
 from deai.anvil import AnvilNode, anvil_binary, local_account
 from deai.arbitration import arbiter_data
+from deai.artifacts import artifact
 from deai.ask import Capacity
 from deai.chain import Chain, Item, JobAwarded
 from deai.clock import ChainClock
+from deai.codec import Codec
 from deai.errors import ChainUnavailable
 from deai.job import Address, Bid, Job, JobId, JobState, Terms, Timestamp, Wei
 from deai.journal import Journal
@@ -184,11 +186,7 @@ class PanelWorld:
 
     def disputed(self, job: Job, result: bytes, *, in_a_batch: bool = False) -> JobId:
         """Takes the job through award, delivery and dispute."""
-        domain = self.deployment.domain
-        id_ = signing.job_id(job, domain)
-        expires_at = Timestamp(self.chain.head().time + 60)
-        bid = Bid(job=id_, provider=Address(PROVIDER.address), price=PRICE, expires_at=expires_at)
-        award = (job, signing.sign_job(SUBMITTER, job, domain), bid, signing.sign_bid(PROVIDER, bid, domain))
+        id_, award = self._award(job, None)
         if in_a_batch:
             self.chain.batch(PROVIDER, [Item("award", award)])
         else:
@@ -196,6 +194,37 @@ class PanelWorld:
         self.chain.deliver(PROVIDER, id_, self.terms(id_), result)
         self.chain.dispute(SUBMITTER, id_, self.terms(id_))
         return id_
+
+    def _award(self, job: Job, signature: bytes | None) -> tuple[JobId, tuple[Job, bytes, Bid, bytes]]:
+        domain = self.deployment.domain
+        id_ = signing.job_id(job, domain)
+        expires_at = Timestamp(self.chain.head().time + 60)
+        bid = Bid(job=id_, provider=Address(PROVIDER.address), price=PRICE, expires_at=expires_at)
+        signed = signing.sign_job(SUBMITTER, job, domain) if signature is None else signature
+        return id_, (job, signed, bid, signing.sign_bid(PROVIDER, bid, domain))
+
+    def award_call(self, job: Job, signature: bytes | None = None) -> tuple[JobId, str]:
+        """The call data that awards the job."""
+        id_, award = self._award(job, signature)
+        return id_, Codec(artifact("JobMarket").abi).call("award", *award)
+
+    def send(self, to: Address | None, data: str) -> dict[str, Any]:
+        """Sends any call, or creates a contract; its receipt."""
+        given = {"from": PROVIDER.address, "gas": hex(29_000_000), "data": data} | ({"to": to} if to else {})
+        sent = self.node.call("eth_sendTransaction", given)
+        self.until(lambda: self.node.call("eth_getTransactionReceipt", sent))
+        receipt: dict[str, Any] = self.node.call("eth_getTransactionReceipt", sent)
+        assert receipt["status"] == "0x1", receipt
+        return receipt
+
+    def forwarder(self) -> Address:
+        """A new contract that hands its call data, but for the first byte, to the escrow: nobody reads the call in the transaction."""
+        code = "600136038060016000375f5f825f5f73" + self.deployment.contract[2:].lower() + "5af115"
+        code += f"60{len(code) // 2 + 4:02x}57005b5f5ffd"
+        size = len(code) // 2
+        return Address(
+            self.send(None, f"0x60{size:02x}600c60003960{size:02x}6000f3{code}")["contractAddress"]
+        )
 
     def terms(self, id_: JobId) -> Terms:
         """The job's terms as they stand."""

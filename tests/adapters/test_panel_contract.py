@@ -10,6 +10,7 @@ from deai import codec, panel_errors
 from deai.anvil import local_account
 from deai.artifacts import artifact
 from deai.chain import Deposited, Event
+from deai.codec import Codec
 from deai.errors import BadField
 from deai.job import Address, JobId, Wei
 from deai.panel import EVENTS, Phase, Verdict, seal
@@ -121,6 +122,30 @@ def test_the_signed_job_is_read_from_its_award_alone_or_in_a_batch(panel_world: 
         job = panel_world.job(number)
         id_ = panel_world.disputed(job, RESULT, in_a_batch=in_a_batch)
         assert panel_world.panel.job(panel_world.award(id_)) == job
+
+
+def test_the_signed_job_is_found_in_a_batch_beside_batches_without_end(panel_world: PanelWorld) -> None:
+    world, escrow = panel_world, Codec(artifact("JobMarket").abi)
+    job = world.job(world.new_class())
+    id_, award = world.award_call(job)
+    junk = b""
+    for _ in range(700):
+        junk = bytes.fromhex(escrow.call("batch", [junk], False)[2:])
+
+    world.send(world.deployment.contract, escrow.call("batch", [bytes.fromhex(award[2:]), junk], False))
+
+    assert world.panel.job(world.award(id_)) == job
+
+
+def test_a_posted_job_is_known_whatever_awarded_it(panel_world: PanelWorld) -> None:
+    world = panel_world
+    job = world.job(world.new_class())
+    world.chain.post(SUBMITTER, job)
+    id_, award = world.award_call(job, signature=b"")
+
+    world.send(world.forwarder(), "0xff" + award[2:])
+
+    assert world.panel.job(world.award(id_)) == job
 
 
 def test_an_award_whose_transaction_shows_no_job_or_another_gives_none(panel_world: PanelWorld) -> None:

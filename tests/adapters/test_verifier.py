@@ -11,14 +11,17 @@ import pytest
 from deai.anvil import local_account
 from deai.chain import Chain
 from deai.errors import ChainUnavailable
+from deai.home import Home
 from deai.job import Address, JobId, JobState, Outcome
 from deai.local_store import LocalStore
 from deai.panel import Committed, Declined, Panel, Revealed, SeatDrawn, SeatSlashed, Verdict
+from deai.submitter import Submitter
+from deai.wire import JobJson, Order
 from deai_provider.executor import Run
 from deai_provider.rerun import run_id
 from deai_provider.testing import Script
 from deai_provider.workshop import REORG_BLOCKS
-from tests.adapters.panel_fixtures import FEE, PanelWorld
+from tests.adapters.panel_fixtures import FEE, PROVIDER, SUBMITTER, PanelWorld
 
 VERBS = frozenset({"open", "draw", "commit", "reveal", "advance", "collect"})
 A, B, C, D = (local_account(index) for index in range(4, 8))
@@ -77,6 +80,29 @@ def test_a_result_that_nobody_has_is_found_missing_and_missing_inputs_are_the_su
         lacking = panel_world.disputed(trap, panel_world.result(b"42"))
         assert panel_world.closed(lacking).verdict is Verdict.INPUTS_MISSING
     assert (outcome(panel_world, withheld), outcome(panel_world, lacking)) == (Outcome.REFUNDED, Outcome.PAID)
+
+
+def test_a_cheater_that_hides_its_award_is_judged_all_the_same(
+    panel_world: PanelWorld, tmp_path: Path
+) -> None:
+    """The award goes through another contract, so no verifier learns the signed job: the submitter, who has it, opens the case."""
+    world, chain = panel_world, panel_world.chain
+    job = world.job(world.new_class(A, B, C))
+    id_, award = world.award_call(job)
+    home = Home(tmp_path)
+    home.save_order(id_, Order(job=JobJson.of(job), signature=b"", spec="{}"))
+    submitter = Submitter(
+        SUBMITTER, world.deployment, chain, cast("Any", None), cast("Any", None), home, world.panel
+    )
+    with verifiers(world, A, B, C):
+        world.send(world.forwarder(), "0xff" + award[2:])
+        assert world.panel.job(world.award(id_)) is None
+        chain.deliver(PROVIDER, id_, world.terms(id_), world.result(b"41"))
+
+        submitter.dispute(id_)
+
+        assert world.closed(id_).verdict is Verdict.BAD
+    assert outcome(world, id_) is Outcome.REFUNDED
 
 
 def test_runs_that_differ_each_time_end_in_pay_for_the_provider(panel_world: PanelWorld) -> None:

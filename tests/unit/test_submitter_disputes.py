@@ -1,6 +1,6 @@
 """The submitter over the model chain, where results may be disputed; jobs by the tree and on chain; and what it refuses to sign."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,13 @@ from eth_account.signers.local import LocalAccount
 
 from deai import unixfs
 from deai.arbitration import arbiter_data
+from deai.chain import Receipt
 from deai.deployment import Deployment
 from deai.draft import Draft
 from deai.errors import (
     BadField,
     ChainUnavailable,
+    DeaiError,
     InsufficientBalance,
     MarketUnavailable,
     RuleByAhead,
@@ -22,8 +24,21 @@ from deai.errors import (
     WrongState,
 )
 from deai.home import Home
-from deai.job import ZERO_ADDRESS, ZERO_DIGEST, Address, Bid, Job, JobId, JobState, Outcome, Timestamp, Wei
+from deai.job import (
+    ZERO_ADDRESS,
+    ZERO_DIGEST,
+    Address,
+    Bid,
+    Job,
+    JobId,
+    JobState,
+    Outcome,
+    Terms,
+    Timestamp,
+    Wei,
+)
 from deai.panel import CasePace, ResourceClass, Rules
+from deai.panel_errors import TooFewTickets, TooLate, WrongPhase
 from deai.signing import sign_bid
 from deai.submitter import Submitter
 from deai.testing import DAI
@@ -32,6 +47,7 @@ from tests.unit.test_submitter import ALICE, BOB, MATCHER, ONE, World
 
 JUDGE: LocalAccount = Account.from_key(b"\x05" * 32)
 PANEL = Address(JUDGE.address)
+OPENED = Receipt(tx="0x" + "0" * 64, block=1, gas_used=1, events=())
 CASE_SECONDS, OPEN_SECONDS = 5_000, 600
 RULES = Rules(
     stake_token=DAI.address,
@@ -53,12 +69,15 @@ RULES = Rules(
 
 @dataclass
 class Views:
-    """What a panel says before a job is signed. Its cases are ruled by the key JUDGE."""
+    """What a panel says before a job is signed, and one case, ruled by the key JUDGE."""
 
     contract: Address = PANEL
     rules: Rules = RULES
     tickets: int = 9
     lacking: str = ""
+    failing: list[DeaiError] = field(default_factory=list)
+    """What the next tries to open a case meet."""
+    opened: tuple[Job, Terms] | None = None
 
     def unfit(self, job: Job) -> str:
         return self.lacking
@@ -68,6 +87,15 @@ class Views:
 
     def resource_class(self, number: int) -> ResourceClass:
         return ResourceClass(self.tickets, self.tickets, self.tickets, 0)
+
+    def case(self, id_: JobId) -> object | None:
+        return self.opened
+
+    def open(self, signer: LocalAccount, job: Job, terms: Terms) -> Receipt:
+        if self.failing:
+            raise self.failing.pop(0)
+        self.opened = (job, terms)
+        return OPENED
 
 
 class JudgedWorld(World):
@@ -160,6 +188,66 @@ def test_a_dispute_that_is_won_brings_back_price_and_fee(world: JudgedWorld) -> 
     assert world.submitter.progress(job).name == "Refunded"
     assert world.balances() == (alice + terms.price, bob, terms.dispute_fee)
     assert world.chain.burned(DAI.address) == terms.bond - terms.dispute_fee
+
+
+def test_a_dispute_opens_its_case_with_the_job_that_was_signed(world: JudgedWorld) -> None:
+    """Nobody else may know that job: an award that a cheater sends through another contract does not show it."""
+    job = delivered(world)
+
+    world.submitter.dispute(job)
+
+    assert world.panel.opened == (world.submitter.home.order(job).job.value(), world.submitter.terms(job))
+
+
+def test_a_case_that_could_not_be_opened_is_opened_by_the_next_call_and_the_fee_is_paid_once(
+    world: JudgedWorld,
+) -> None:
+    job = delivered(world)
+    alice = world.balances()[0]
+    world.panel.failing = [TooFewTickets(0, 1, 3)]
+    with pytest.raises(TooFewTickets) as raised:
+        world.submitter.dispute(job, timeout=0)
+    assert any(f"`deai dispute {job}` opens it" in note for note in raised.value.__notes__)
+    assert world.submitter.progress(job).name == "Disputed"
+
+    assert world.submitter.dispute(job) == OPENED
+
+    assert world.panel.opened is not None
+    assert world.balances()[0] == alice - world.submitter.terms(job).dispute_fee
+    with pytest.raises(WrongState):
+        world.submitter.dispute(job)
+
+
+def test_a_node_that_is_away_for_a_moment_does_not_leave_the_case_unopened(world: JudgedWorld) -> None:
+    job = delivered(world)
+    world.panel.failing = [ChainUnavailable("gone")]
+
+    world.submitter.dispute(job)
+
+    assert world.panel.opened is not None
+
+
+def test_a_case_that_a_verifier_opened_first_is_fine_and_one_that_came_too_late_is_told_at_once(
+    world: JudgedWorld,
+) -> None:
+    job = delivered(world)
+    world.panel.failing = [TooLate(job, 1)]
+    with pytest.raises(TooLate):
+        world.submitter.dispute(job)
+
+    class Faster(Views):
+        """Somebody opens the case between the look and the call."""
+
+        def open(self, signer: LocalAccount, job: Job, terms: Terms) -> Receipt:
+            super().open(signer, job, terms)
+            raise WrongPhase(job, 1)
+
+    other = JudgedWorld(world.folder / "other")
+    other.panel = Faster()
+    other.submitter = other.with_deployment(other.submitter.deployment)
+    job = delivered(other)
+    other.submitter.dispute(job)
+    assert other.submitter.progress(job).name == "Disputed"
 
 
 def test_a_dispute_that_is_lost_costs_the_fee(world: JudgedWorld) -> None:

@@ -51,10 +51,10 @@ def settle(job: str, as_json: bool) -> None:
 @click.argument("job", shell_complete=completion.jobs)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def dispute(job: str, yes: bool, as_json: bool) -> None:
-    """Let the panel judge what was delivered. Shows what it costs, and asks."""
+    """Let the panel judge what was delivered. Shows what it costs, and asks. Once more, it opens a case that is not open yet."""
     submitter, found = open_job(job)
     terms = submitter.terms(found)
-    possible = terms.window_end and terms.arbiter != ZERO_ADDRESS
+    possible = terms.window_end and not terms.rule_by and terms.arbiter != ZERO_ADDRESS
     if possible and not as_json:
         _show_dispute(submitter, terms)
     if possible and not yes and not click.confirm("Proceed?", default=False, err=as_json):
