@@ -38,6 +38,34 @@ class Live:
     max_seconds: int
 
 
+@dataclass(slots=True)
+class Purse:
+    """What an account has in the escrow of one token, and what its open orders take of it."""
+
+    epoch: int
+    balance: Wei
+    reserved: Wei
+    """The caps of its open orders in the token."""
+    orders: int
+    """How many open orders it has, in all tokens."""
+    most: int
+    """How many it may have."""
+
+    def check(self, job_id: JobId, job: Job) -> None:
+        """Raises WrongEpoch, TooMany, InsufficientBalance if there is no room for the job."""
+        if job.epoch != self.epoch:
+            raise WrongEpoch(job_id, job.epoch, self.epoch)
+        if self.orders >= self.most:
+            raise TooMany(f"{job.submitter} has {self.orders} open orders already, which is the limit")
+        needed = Wei(self.reserved + job.price_cap)
+        if self.balance < needed:
+            raise InsufficientBalance(job.token, job.submitter, self.balance, needed)
+
+    def add(self, job: Job) -> None:
+        """The job is one of the open orders now."""
+        self.reserved, self.orders = Wei(self.reserved + job.price_cap), self.orders + 1
+
+
 class Book:
     """Takes orders, asks and bids, and says what is live."""
 
@@ -84,6 +112,17 @@ class Book:
         """Keeps the order of a job that was posted on chain; `data` is its spec. Raises as `submit`."""
         self._keep(job_id, job, check_terms(job, data, self._deployment, self._clock.now()))
 
+    def purse(self, token: Address, account: Address) -> Purse:
+        """What the account may still order in the token. Raises ChainUnavailable."""
+        epoch, balance = self._chain.epoch(token, account), self._chain.balance(token, account)
+        with self._database.read() as session:
+            return self._purse(session, token, account, epoch, balance)
+
+    def _purse(self, session: Session, token: Address, account: Address, epoch: int, balance: Wei) -> Purse:
+        mine = queries.open_orders_of(session, account, self._clock.now())
+        reserved = sum(int(row.price_cap) for row in mine if row.token == token)
+        return Purse(epoch, balance, Wei(reserved), len(mine), self._rules.open_jobs)
+
     def _keep(self, job_id: JobId, job: Job, spec: Spec, order: Order | None = None) -> None:
         signature = order.signature if order else b""
         state, _ = self._chain.state(job_id)
@@ -92,22 +131,14 @@ class Book:
         if not signature and state != JobState.OPEN:
             raise BadSignature("job: it is neither signed nor posted on chain")
         epoch = self._chain.epoch(job.token, job.submitter)
-        if job.epoch != epoch:
-            raise WrongEpoch(job_id, job.epoch, epoch)
         balance = self._chain.balance(job.token, job.submitter)
         self._store.put([Block(Cid(Codec.RAW, job.spec), spec.canonical())])
 
-        now = self._clock.now()
         with self._database.write() as session:
             if session.get(OrderRow, job_id) is not None:
                 _keep_callback(session, job_id, order)
                 return
-            mine = queries.open_orders_of(session, job.submitter, now)
-            if len(mine) >= self._rules.open_jobs:
-                raise TooMany(f"{job.submitter} has {len(mine)} open orders already, which is the limit")
-            needed = sum(int(row.price_cap) for row in mine if row.token == job.token) + job.price_cap
-            if balance < needed:
-                raise InsufficientBalance(job.token, job.submitter, balance, needed)
+            self._purse(session, job.token, job.submitter, epoch, balance).check(job_id, job)
             session.add(
                 OrderRow(
                     id=job_id,

@@ -82,7 +82,7 @@ class Market:
             rules=self.rules,
             changed=self._wake_matcher.set,
         )
-        self.postings = Postings(self._database, self.book, self.content, self.clock)
+        self.postings = Postings(self._database, self.book, self.content, self.clock, self.rules.open_jobs)
         self.indexer = Indexer(self._database, chain, deployment.block, self.clock, self._indexed)
         self.awards = Awards(
             self._database,

@@ -2,6 +2,7 @@
 providers."""
 
 import logging
+import math
 import threading
 import time
 from collections import defaultdict
@@ -25,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 _DEPOSIT_SECONDS = 5.0
 """How old a provider's balance may be that a match relies on; its bid relies on a new one."""
+_STRANGERS = 64
+"""Of so many providers that bid on chain, whoever they are, the balance is asked in a round; the others have their turn in the next."""
 _ROUND_SECONDS = 1.0
 """Rounds come at least this often: ramps rise, matches and asks run out."""
 
@@ -126,14 +129,15 @@ class Matcher:
             self._award(number)
 
     def _placed(self, now: Timestamp) -> dict[JobId, list[Bid]]:
-        """The bids that were placed on chain and may live, by job."""
+        """The cheapest bid of each provider that was placed on chain and may live, by job."""
         with self._database.read() as session:
             bids = events.bids(queries.placed_bids(session, now))
-        placed = defaultdict[JobId, list[Bid]](list)
+        placed = defaultdict[JobId, dict[Address, Bid]](dict)
         for bid in bids:
-            if bid.expires_at > now:
-                placed[bid.job].append(bid)
-        return placed
+            known = placed[bid.job].get(bid.provider)
+            if bid.expires_at > now and (known is None or bid.price < known.price):
+                placed[bid.job][bid.provider] = bid
+        return {job: list(by_provider.values()) for job, by_provider in placed.items()}
 
     def _take(self, placed: dict[JobId, list[Bid]], live: list[MatchRow]) -> None:
         """Takes the bid that a matched provider placed on chain instead of sending it here."""
@@ -186,21 +190,37 @@ class Matcher:
         for job in (self._book.live(row).job for row in free):
             if job.bond:
                 least[job.token] = min(job.bond, least.get(job.token, job.bond))
-        now, seen = time.monotonic(), dict[tuple[Address, Address], tuple[float, Wei]]()
-        for ask in asks:
-            for token, bond in least.items():
-                # Others are never asked for their bond.
-                if token in ask.prices and ask.max_bond.get(token, 0) >= bond:
-                    purse = (token, Address(ask.provider))
-                    known = self._seen_deposits.get(purse)
-                    is_fresh = known is not None and now - known[0] < _DEPOSIT_SECONDS
-                    seen[purse] = known if is_fresh and known else (now, self._chain.balance(*purse))
-        for job, row in ((self._book.live(row).job, row) for row in free):
-            for bid in placed.get(JobId(row.id), ()) if job.bond else ():
-                purse = (job.token, bid.provider)
-                seen[purse] = (now, self._chain.balance(*purse))
-        self._seen_deposits = seen
-        deposits = {purse: balance for purse, (_, balance) in seen.items()}
+        # Others are never asked for their bond.
+        asked = {
+            (token, Address(ask.provider))
+            for ask in asks
+            for token, bond in least.items()
+            if token in ask.prices and ask.max_bond.get(token, 0) >= bond
+        }
+        jobs = [self._book.live(row).job for row in free]
+        strangers = {
+            (job.token, bid.provider)
+            for row, job in zip(free, jobs, strict=True)
+            for bid in placed.get(JobId(row.id), ())
+            if job.bond
+        } - asked
+        now, seen = time.monotonic(), self._seen_deposits
+        stale = {
+            purse
+            for purse in asked | strangers
+            if purse not in seen or now - seen[purse][0] >= _DEPOSIT_SECONDS
+        }
+        longest_ago = sorted(stale - asked, key=lambda purse: seen[purse][0] if purse in seen else -math.inf)
+        answers = {
+            purse: (now, self._chain.balance(*purse))
+            for purse in (stale & asked).union(longest_ago[:_STRANGERS])
+        }
+        self._seen_deposits = {purse: seen[purse] for purse in asked | strangers if purse in seen} | answers
+        deposits = {
+            purse: balance
+            for purse, (at, balance) in self._seen_deposits.items()
+            if now - at < _DEPOSIT_SECONDS
+        }
         with self._database.read() as session:
             promised = [
                 (session.get(OrderRow, row.job), row.provider) for row in live if row.step != MatchStep.SENT

@@ -65,16 +65,16 @@ def open_orders_of(session: Session, submitter: Address, now: Timestamp) -> list
     )
 
 
-def unbooked(session: Session, now: Timestamp) -> Sequence[str]:
-    """The jobs that are posted on chain and may be awarded, and are not in the book; oldest first."""
+def unbooked(session: Session, now: Timestamp) -> Sequence[tuple[str, str]]:
+    """The jobs that are posted on chain and may be awarded, and are not in the book, with their submitters; oldest first."""
     query = (
-        select(ChainJobRow.id)
+        select(ChainJobRow.id, ChainJobRow.submitter)
         .join(OrderRow, _ON_CHAIN, isouter=True)
         .where(
             ChainJobRow.state == JobState.OPEN, col(ChainJobRow.award_by) > now, col(OrderRow.id).is_(None)
         )
     )
-    return session.exec(query.order_by(col(ChainJobRow.since))).all()
+    return session.exec(query.order_by(col(ChainJobRow.since), col(ChainJobRow.id))).all()
 
 
 def epoch(session: Session, token: str, account: str) -> int:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from deai.job import Address, Job, JobId, JobState, Timestamp, Wei
 from deai.signing import job_id
 from deai.store import Block
 from deai.wire import BidJson, JobJson, Order, SignedBid
-from deai_market import queries, tables
+from deai_market import matcher, postings, queries, tables
 from deai_market.errors import NotFound
 from deai_market.market import Market
-from deai_market.matching import Matching
+from deai_market.matching import Matching, Suggestion
+from deai_market.settings import Rules
 from tests.market_world import COIN, NOW, World, account, spec
 
 
@@ -192,6 +193,93 @@ def test_a_posted_job_waits_for_the_balance_that_covers_it(world: World, market:
     assert job in look(market).reasons
 
 
+def counted(world: World, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """The market's questions to the node about single accounts and jobs, from here on."""
+    questions = list[tuple[str, ...]]()
+
+    def count(name: str, answer: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(*about: str) -> Any:
+            questions.append((name, *about))
+            return answer(*about)
+
+        return ask
+
+    for name in ("balance", "epoch", "state"):
+        monkeypatch.setattr(world.chain, name, count(name, getattr(world.chain, name)))
+    return questions
+
+
+def test_posts_without_a_balance_cost_two_questions_a_purse_and_look(
+    world: World, market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_spec(world)
+    jobs = [post(world, price_cap=Wei(101 * COIN))[0] for _ in range(20)]
+    market.indexer.catch_up()
+    questions = counted(world, monkeypatch)
+    market.postings.round()
+    due_again(market)
+    market.postings.round()
+    assert len(questions) == 2 * 2
+    assert all("InsufficientBalance" in (market.postings.note(job) or "") for job in jobs)
+
+
+def test_of_posts_that_share_a_balance_those_get_in_that_it_covers(
+    world: World, market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_spec(world)
+    first, second, third = (post(world, price_cap=Wei(40 * COIN))[0] for _ in range(3))
+    market.indexer.catch_up()
+    questions = counted(world, monkeypatch)
+    market.postings.round()
+    waiting = [job for job in (first, second, third) if market.postings.note(job)]
+    assert len(waiting) == 1
+    assert "InsufficientBalance" in (market.postings.note(waiting[0]) or "")
+    assert ("state", waiting[0]) not in questions
+
+
+def test_a_post_of_an_epoch_that_ended_is_not_taken(world: World, market: Market) -> None:
+    keep_spec(world)
+    job, posted = post(world)
+    world.chain.cancel_all(world.submitter, posted.token)
+    look(market)
+    assert "WrongEpoch" in (market.postings.note(job) or "")
+
+
+def test_only_so_many_purses_are_asked_for_in_a_round_and_all_have_their_turn(
+    world: World, market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postings, "_PURSES", 2)
+    keep_spec(world)
+    for number in range(70, 75):
+        poster = account(number)
+        world.chain.post(poster, world.job(submitter=Address(poster.address)))
+    market.indexer.catch_up()
+    questions = counted(world, monkeypatch)
+    market.postings.round()
+    assert len(questions) == 2 * 2
+    market.postings.round()
+    market.postings.round()
+    assert len(set(questions)) == len(questions) == 5 * 2
+
+
+def test_of_one_submitter_only_so_many_waiting_posts_are_looked_at(world: World) -> None:
+    market = world.market(Rules(open_jobs=2))
+    jobs = set[JobId]()
+    for _ in range(3):
+        jobs.add(post(world)[0])
+        world.chain.advance(1)
+    look(market)
+    beyond = [job for job in jobs if "is the limit" in market.job(job).note]
+    assert len(beyond) == 1
+    assert len(market.postings._postings) == 2
+    keep_spec(world)
+    market.postings.arrived([spec().cid().digest])
+    look(market)
+    look(market)
+    assert "2 open orders already, which is the limit" in market.job(beyond[0]).note
+    market.close()
+
+
 def test_a_posted_job_past_its_award_is_not_looked_for(world: World, market: Market) -> None:
     keep_spec(world)
     job, _ = post(world, award_by=Timestamp(NOW + 700))
@@ -250,6 +338,48 @@ def test_of_asks_and_bids_on_chain_the_cheaper_gets_the_job(world: World, market
     placed(world, cheap, COIN // 2)
     matches = {each.job: each.provider for each in look(market).matches}
     assert matches == {dear: Address(world.provider.address), cheap: Address(world.other.address)}
+
+
+def test_many_bids_of_a_provider_on_chain_cost_one_question_in_seconds(
+    world: World, market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = market.book.submit(world.order(bond=Wei(101 * COIN)))
+    for price in range(1, 30):
+        placed(world, job, price)
+    market.indexer.catch_up()
+    questions = counted(world, monkeypatch)
+    token, other = world.deployment.token("DAI").address, Address(world.other.address)
+    for _ in range(3):
+        market._matcher.round()
+    assert questions.count(("balance", token, other)) == 1
+
+
+def test_of_a_provider_with_several_bids_on_chain_the_cheapest_is_taken(world: World, market: Market) -> None:
+    job = market.book.submit(world.order())
+    for price in (COIN // 2, COIN // 8, COIN // 4):
+        placed(world, job, price)
+    placed(world, job, COIN // 16, ahead=1)
+    world.chain.advance(1)
+    assert [each.price for each in look(market).matches] == [COIN // 8]
+
+
+def test_bidders_on_chain_have_their_turns_and_none_is_crowded_out(
+    world: World, market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matcher, "_STRANGERS", 2)
+    job = market.book.submit(world.order(bond=COIN))
+    for number in range(70, 75):
+        broke = account(number)
+        bid = world.bid(job, broke, price=Wei(1), expires_at=Timestamp(world.chain.now + 100))
+        world.chain.bid(broke, bid.bid.value())
+    placed(world, job)
+    questions = counted(world, monkeypatch)
+    matches = list[Suggestion]()
+    for number in range(1, 4):
+        matches += look(market).matches
+        bidders = {about for name, *_, about in questions if name == "balance"} - {world.submitter.address}
+        assert len(bidders) <= 2 * number
+    assert [each.provider for each in matches] == [Address(world.other.address)]
 
 
 @pytest.mark.parametrize("wrong", ["expired", "above the ramp", "no bond", "its own"])
