@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,7 +13,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(CHECKOUT / "scripts"), str(Path(__file__).parent)]
 
 from court import Court  # noqa: E402
-from world import World  # noqa: E402
+from world import World, connect  # noqa: E402
 
 import brownie_project  # noqa: E402
 from deai.anvil import anvil_binary  # noqa: E402
@@ -40,13 +39,12 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def escrow(node: str) -> Iterator[World]:
+def escrow(node: str) -> World:
     """The world that all tests start from."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Brownie's own, at import
-        brownie, project = _brownie(node)
-    yield World(brownie, project)
-    brownie.network.disconnect(kill_rpc=False)
+        project = brownie_project.load()
+    return World(node, project)
 
 
 @pytest.fixture
@@ -73,12 +71,9 @@ def court(courthouse: Court, world: World) -> Court:
 @pytest.fixture
 def forked(world: World, tmp_path: Path) -> Iterator[World]:
     """The world on a chain that split off from it and took another chain id."""
-    from web3 import HTTPProvider, Web3
-
     state = world.rpc("anvil_dumpState")
     with anvil(tmp_path, 777) as url:
-        web3 = Web3(HTTPProvider(url))
-        twin = world.on_fork(web3)
+        twin = world.on_fork(connect(url))
         twin.rpc("anvil_loadState", state)
         yield twin
 
@@ -95,17 +90,6 @@ def anvil(folder: Path, chain_id: int) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         program.stop()
-
-
-def _brownie(node: str) -> tuple[Any, Any]:
-    project = brownie_project.load()
-    import brownie
-    from brownie._config import CONFIG
-    from brownie.network.main import connect
-
-    CONFIG.networks["tests"] = {"id": "tests", "cmd": "anvil", "host": node, "cmd_settings": {}}
-    connect("tests", launch_rpc=False)
-    return brownie, project
 
 
 def _listens(port: int) -> bool:

@@ -256,12 +256,6 @@ def test_a_key_without_coins_is_refused_in_one_line(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_the_shipped_artifacts_match_their_sources() -> None:
-    command = [sys.executable, str(CHECKOUT / "scripts" / "export_abi.py"), "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 def test_the_escrow_fits_on_every_chain() -> None:
     shipped = artifact("JobMarket")
     assert shipped.compiler["evmVersion"] == "cancun"

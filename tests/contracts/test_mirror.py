@@ -3,7 +3,7 @@
 import re
 from dataclasses import astuple, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import pytest
 from eth_utils.crypto import keccak
@@ -13,7 +13,7 @@ from hypothesis.strategies import SearchStrategy
 from world import ONE, RESULT, World, reverts, terms_of
 
 from deai import errors, signing
-from deai.artifacts import artifact
+from deai.artifacts import ContractName, artifact
 from deai.job import (
     Address,
     Bid,
@@ -111,11 +111,12 @@ def test_every_solidity_error_has_a_class_and_every_class_an_error() -> None:
     assert solidity == {each.__name__ for each in errors.ContractError.__subclasses__()}
 
 
-@pytest.mark.parametrize("name", ["JobMarket", "TestToken"])
-def test_the_shipped_bytecode_is_what_the_sources_compile_to(
-    world: World, name: Literal["JobMarket", "TestToken"]
-) -> None:
-    assert artifact(name).bytecode.removeprefix("0x") == world.project[name]._build["bytecode"]
+@pytest.mark.parametrize("name", get_args(ContractName))
+def test_the_shipped_code_is_what_the_sources_compile_to(world: World, name: ContractName) -> None:
+    # The code ends in a hash of all its sources and settings.
+    built = world.project[name]._build
+    assert artifact(name).bytecode.removeprefix("0x") == built["bytecode"]
+    assert artifact(name).abi == built["abi"]
 
 
 @MANY

@@ -5,14 +5,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any
 
+import requests
 from eth_abi.abi import decode
 from eth_account.signers.local import LocalAccount
 from eth_typing import Hash32
 from eth_utils.abi import abi_to_signature, collapse_if_tuple
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
+from web3 import HTTPProvider, Web3
 
 from deai import signing
 from deai.anvil import local_account
@@ -69,11 +72,22 @@ class Sent:
         return log.values
 
 
+def connect(node: str) -> Any:
+    """A plain connection: Brownie's own looks at every answer, and each request at the environment's proxies, which takes longer than the chain."""
+    session = requests.Session()
+    session.trust_env = False
+    return Web3(HTTPProvider(node, session=session, exception_retry_configuration=None))
+
+
+_job_id = cache(signing.job_id)
+
+
 class World:
     """The escrow `market`, the token `dai`, and accounts with balances in both."""
 
-    def __init__(self, brownie: Any, project: Any) -> None:
-        self.web3, self.project = brownie.web3, project
+    def __init__(self, node: str, project: Any) -> None:
+        """`node` is the URL of a chain; `project` has the contracts that Brownie compiled."""
+        self.web3, self.project = connect(node), project
         abis = [[_PANIC], *(contract.abi for contract in project)]
         known = [item for abi in abis for item in abi if item["type"] == "error"]
         self._errors = {keccak(text=abi_to_signature(item))[:4]: item for item in known}
@@ -95,7 +109,7 @@ class World:
     @property
     def now(self) -> Timestamp:
         """The newest block's time."""
-        return Timestamp(self.web3.eth.get_block("latest")["timestamp"])
+        return Timestamp(int(self.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16))
 
     def rpc(self, method: str, *params: Any) -> Any:
         """A raw request to the node."""
@@ -311,7 +325,7 @@ class World:
         return replace(plain, **changes)
 
     def id(self, job: Job) -> JobId:
-        return signing.job_id(job, self.domain)
+        return _job_id(job, self.domain)
 
     def key(self, job: Job) -> bytes:
         """The job's id as the chain's bytes32."""
