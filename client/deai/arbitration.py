@@ -86,9 +86,14 @@ def arbiter_data(resource_class: int, seats: int) -> bytes:
 def class_of(data: bytes) -> int | None:
     """The resource class that a job's 32 bytes for the panel name, or None where no panel takes them."""
     number = int.from_bytes(data)
-    resource_class, seats = number >> _CLASS_SHIFT, number >> _SEATS_SHIFT & 0xFF
+    resource_class, seats = number >> _CLASS_SHIFT, seats_of(data)
     known = seats % 2 == 1 and seats <= MAX_SEATS and data == arbiter_data(resource_class, seats)
     return resource_class if known else None
+
+
+def seats_of(data: bytes) -> int:
+    """How many seats a job's 32 bytes for the panel name."""
+    return int.from_bytes(data) >> _SEATS_SHIFT & 0xFF
 
 
 def arbitration(wishes: Wishes, court: Court, cap: Wei, run: Wei, show: Show) -> Arbitration:

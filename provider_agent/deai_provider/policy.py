@@ -1,7 +1,7 @@
 """Which jobs this provider takes, at what price, and when it acts on them. Pure; the clock is an argument."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from deai.arbitration import class_of
 from deai.ask import Capacity, Prices, fits, quote
@@ -45,6 +45,10 @@ class Arbitration:
     """The classes whose verifiers may judge. Anyone may stake in any class: in one of its own, a submitter is the judge."""
     min_ruling_seconds: int = 3_600
     """An arbiter with less time than this falls silent, and then half the price is lost."""
+    max_bond: Mapping[Address, Wei] = field(default_factory=dict)
+    """The highest bond it puts under an arbiter; a token that is absent: no limit but the one for all bonds. A job that looks at the
+    clock gives its re-runs another result than the first run, and burns an honest bond.
+    """
     max_ruling_seconds: int = 14 * 86_400
     """The longest a bond waits for a ruling."""
     max_fee_bps: int = 9_000
@@ -118,7 +122,7 @@ def bid(job: Job, spec: Spec, rules: Rules, room: Room, now: Timestamp) -> Wei |
     """
     reason = (
         _unserved(job, rules)
-        or _unjudged(job, rules.arbitration, room)
+        or _unjudged(job, spec, rules.arbitration, room)
         or _untimely(job, spec, rules, now)
         or _unfit(job, spec, rules, room)
     )
@@ -145,7 +149,7 @@ def _unserved(job: Job, rules: Rules) -> str | None:
     return None
 
 
-def _unjudged(job: Job, arbitration: Arbitration, room: Room) -> str | None:
+def _unjudged(job: Job, spec: Spec, arbitration: Arbitration, room: Room) -> str | None:
     if job.epoch != room.epoch:
         return f"epoch: {job.epoch}, its submitter's jobs are of {room.epoch} now"
     if job.arbiter == ZERO_ADDRESS:
@@ -153,6 +157,11 @@ def _unjudged(job: Job, arbitration: Arbitration, room: Room) -> str | None:
         return "arbiter: is nobody, and yet the job says how it should judge" if unused else None
     if job.arbiter not in arbitration.arbiters:
         return f"arbiter: {job.arbiter} is not one this provider knows"
+    if spec.verification == "none":
+        return "verification: none, so the run is not made to be repeated, and yet an arbiter would judge it"
+    limit = arbitration.max_bond.get(job.token)
+    if limit is not None and job.bond > limit:
+        return f"bond: {job.bond}, under an arbiter this provider locks at most {limit}"
     if job.arbiter == arbitration.panel:
         judges = class_of(job.arbiter_data)
         if judges is None:

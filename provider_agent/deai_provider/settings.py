@@ -94,6 +94,8 @@ class Settings(ContentSettings):
     """Who else may judge its work, beside the deployment's panel. Jobs with any other arbiter are not taken."""
     panel_classes: tuple[Annotated[int, Field(ge=0, lt=1 << 16)], ...] = (0,)
     """The panel's resource classes whose verifiers may judge its work. Anyone may stake in any class, also in an empty one."""
+    max_disputed_bond: dict[str, str] = Field(default_factory=dict)
+    """The highest bond, in tokens, where an arbiter judges; `max_bond` for a token that is absent. A job that looks at the clock can burn it."""
     min_ruling_seconds: int = Field(default=3_600, ge=0)
     """The shortest time to rule: an arbiter that has less falls silent, and half the price is lost."""
     max_ruling_seconds: int = Field(default=14 * 86_400, ge=0)
@@ -162,6 +164,7 @@ class Settings(ContentSettings):
                 arbiters=(deployment.arbiters | {*self.arbiters}) - {ZERO_ADDRESS},
                 panel=deployment.panel,
                 panel_classes=frozenset(self.panel_classes),
+                max_bond=_amounts("max_disputed_bond", self.max_disputed_bond, deployment),
                 min_ruling_seconds=self.min_ruling_seconds,
                 max_ruling_seconds=self.max_ruling_seconds,
                 max_fee_bps=self.max_dispute_fee_bps,

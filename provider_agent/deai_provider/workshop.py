@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from eth_account.signers.local import LocalAccount
 
+from deai.arbitration import class_of, seats_of
 from deai.ask import Capacity, without
 from deai.chain import Chain, Event, JobAwarded, JobDelivered, JobDisputed
 from deai.clock import ChainClock
@@ -133,8 +134,14 @@ class Workshop:
         )
 
     def _unfit(self, job: Job) -> str:
-        judged = self.panel is not None and job.arbiter == self.panel.contract
-        return self.panel.unfit(job) if judged and self.panel is not None else ""
+        if self.panel is None or job.arbiter != self.panel.contract:
+            return ""
+        field, judges = self.panel.unfit(job), class_of(job.arbiter_data)
+        if field or judges is None:
+            return field
+        free, seats = self.panel.resource_class(judges).free, seats_of(job.arbiter_data)
+        # A case that finds no judges lapses, and half the price with it.
+        return f"{free} free tickets in class {judges} for {seats} seats" if free < seats else ""
 
     def award(self, entry: Entry) -> JobAwarded | None:
         """The job's award in the chain as it is now, whoever won it. Raises ChainUnavailable."""

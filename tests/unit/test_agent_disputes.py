@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from eth_account import Account
 
+from deai.arbitration import arbiter_data
 from deai.chain import JobDelivered
 from deai.cid import Cid
 from deai.errors import ContractError
 from deai.job import Address, Job, JobId, JobState, Outcome, Terms, Wei
-from deai.panel import Case
+from deai.panel import Case, ResourceClass
 from deai.testing import DAI
 from deai_provider.ledger import Step
 from deai_provider.policy import Arbitration
@@ -29,10 +30,12 @@ def world(tmp_path: Path) -> World:
     return world
 
 
-def submit(world: World) -> JobId:
+def submit(world: World, seats: int = 0) -> JobId:
     return world.submit(
+        world.spec(verification="optimistic"),
         arbiter=Address(ARBITER.address),
         dispute_fee=FEE,
+        arbiter_data=arbiter_data(0, seats),
         ruling_seconds=RULING_SECONDS,
         challenge_seconds=600,
     )
@@ -199,3 +202,25 @@ def test_a_job_of_which_the_panel_would_take_no_case_is_declined(world: World) -
     world.panel = PickyPanel()  # type: ignore[assignment]
     with world.agent():
         assert world.reach(submit(world), Step.DECLINED).reason.endswith("no case of this job: bond")
+
+
+def test_a_job_whose_class_has_fewer_free_tickets_than_seats_is_declined(world: World) -> None:
+    class BusyPanel:
+        """A panel most of whose verifiers sit on cases."""
+
+        contract = Address(ARBITER.address)
+        free = 2
+
+        def unfit(self, job: Job) -> str:
+            return ""
+
+        def resource_class(self, number: int) -> ResourceClass:
+            return ResourceClass(tickets=9, free=self.free, slots=9, draws=0)
+
+    busy = BusyPanel()
+    world.panel = busy  # type: ignore[assignment]
+    with world.agent():
+        declined = world.reach(submit(world, seats=3), Step.DECLINED)
+        assert declined.reason.endswith("no case of this job: 2 free tickets in class 0 for 3 seats")
+        busy.free = 3
+        world.reach(submit(world, seats=3), Step.DELIVERED)

@@ -24,6 +24,7 @@ SPEC = Spec.build(
     command=["python3", "-c", "pass"],
     resources={"cpu_millis": 2_000, "memory_mib": 512, "disk_mib": 512},
     max_seconds=600,
+    verification="optimistic",
 )
 RULES = Rules(
     provider=PROVIDER,
@@ -42,6 +43,7 @@ RULES = Rules(
         min_ruling_seconds=3_600,
         max_ruling_seconds=7_200,
         max_fee_bps=8_000,
+        max_bond={STRANGE_TOKEN: Wei(0)},
     ),
     confirmations=2,
     confirm_unit={TOKEN: Wei(1_000)},
@@ -133,6 +135,21 @@ def test_a_job_at_the_very_border_of_a_rule_is_bid_on(job: Job, now: Timestamp) 
 def test_a_job_of_which_its_arbiter_would_take_no_case_is_refused_with_the_field_to_blame() -> None:
     decision = bid(JUDGED, room=replace(ROOM, unfit="disputeFee"))
     assert decision == Refusal("arbiter: would take no case of this job: disputeFee")
+
+
+def test_a_run_that_is_not_made_to_be_repeated_is_put_under_no_arbiter() -> None:
+    plain = Spec.parse(SPEC.model_copy(update={"verification": "none"}).canonical())
+    decision = bid(JUDGED, plain)
+    assert isinstance(decision, Refusal)
+    assert decision.reason.startswith("verification: none")
+    assert bid(JOB, plain) == 1_300
+
+
+def test_a_bond_under_an_arbiter_has_a_limit_of_its_own() -> None:
+    rules = replace(RULES, arbitration=replace(RULES.arbitration, max_bond={TOKEN: Wei(49)}))
+    decision = policy.bid(JUDGED, SPEC, rules, ROOM, NOW)
+    assert decision == Refusal("bond: 50, under an arbiter this provider locks at most 49")
+    assert policy.bid(JOB, SPEC, rules, ROOM, NOW) == 1_300
 
 
 def test_a_job_of_a_later_epoch_of_its_submitter_is_bid_on() -> None:

@@ -77,6 +77,7 @@ def test_prices_in_tokens_become_amounts_of_the_smallest_unit(tmp_path: Path) ->
     assert rules.prices[DAI.address].core_second == ONE // 1_000
     assert rules.max_bond == {DAI.address: 50 * ONE}
     assert rules.confirm_unit == {DAI.address: ONE}
+    assert rules.arbitration.max_bond == {}
     assert rules.withdraw_above == {}
     assert rules.withdraw_to == rules.provider
 
@@ -87,6 +88,7 @@ def test_prices_in_tokens_become_amounts_of_the_smallest_unit(tmp_path: Path) ->
         ("PRICES", '{"XYZ": {"job": "1"}}', "XYZ"),
         ("PRICES", '{"DAI": {"job": "-1"}}', "prices.DAI.job"),
         ("MAX_BOND", '{"DAI": "1e3"}', "max_bond.DAI"),
+        ("MAX_DISPUTED_BOND", '{"DAI": "-1"}', "max_disputed_bond.DAI"),
         ("WITHDRAW_ABOVE", '{"DAI": "much"}', "withdraw_above.DAI"),
         ("CONFIRM_UNIT", '{"DAI": "0"}', "confirm_unit"),
     ],
