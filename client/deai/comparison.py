@@ -15,11 +15,13 @@ from deai import unixfs
 from deai.cid import Cid
 from deai.errors import BadField, ContentMissing
 from deai.panel import Verdict
-from deai.result import EXIT_NAME, RESERVED_NAMES, ExitRecord, output_folder
+from deai.result import EXIT_NAME, MAX_EXIT_BYTES, RESERVED_NAMES, ExitRecord, output_folder
 from deai.store import Block
 
 _SURELY = 2
 """A run that needed less than this part of its time did not time out for want of a faster machine."""
+_KILLED = 137
+"""The exit code of what SIGKILL ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,7 @@ def facts(folder: Path, output_path: str) -> tuple[Facts, ExitRecord | None]:
     """What of the result in `folder` is compared; its exit record, or None where there is none that can be read. What is not compared is
     removed from the folder.
     """
-    try:
-        record = ExitRecord.parse((folder / EXIT_NAME).read_bytes())
-    except (OSError, BadField):
-        record = None
+    record = _record(folder / EXIT_NAME)
     for name in RESERVED_NAMES:
         path = folder / name
         if path.is_dir():
@@ -68,23 +67,34 @@ def opinion(
     result: bytes,
     rerun: tuple[Facts, ExitRecord],
     max_seconds: int,
-) -> Opinion:
-    """What to say of the delivered `result` (its digest) after a re-run, by its bytes.
+) -> Opinion | None:
+    """What to say of the delivered `result` (its digest) after a re-run, by its bytes; None where only the machine of the re-run may be to
+    blame: it alone ran out of time, or its run was killed, as for memory, and left something else.
 
-    Of two runs of which one had no time left, nothing can be said, unless the other needed less than half of it: then no honest run of
-    the job times out.
+    Of two runs of which the first had no time left, nothing can be said, unless the other needed less than half of it: then no honest run
+    of the job times out.
     """
     theirs, their_record = delivered
     ours, our_record = rerun
     if our_record.timed_out:
         both = their_record is not None and their_record.timed_out
-        return Opinion(Verdict.GOOD, result) if both else Opinion(Verdict.NOT_RERUNNABLE)
+        return Opinion(Verdict.GOOD, result) if both else None
     if their_record is not None and their_record.timed_out:
         honest = our_record.seconds * _SURELY >= max_seconds
         return Opinion(Verdict.NOT_RERUNNABLE) if honest else Opinion(Verdict.BAD, ours.digest)
     if their_record is not None and theirs == ours:
         return Opinion(Verdict.GOOD, result)
+    if our_record.oom_killed or our_record.exit_code == _KILLED:
+        return None
     return Opinion(Verdict.BAD, ours.digest)
+
+
+def _record(path: Path) -> ExitRecord | None:
+    """A stranger wrote it, and a few delivered blocks may unfold to more than the memory holds."""
+    try:
+        return None if path.stat().st_size > MAX_EXIT_BYTES else ExitRecord.parse(path.read_bytes())
+    except (OSError, BadField):
+        return None
 
 
 class _Nowhere:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from deai import dag_pb
 from deai.cid import Cid, Codec
-from deai.errors import BadContent, BadField, ContentMissing, StoreUnavailable
+from deai.errors import BadContent, BadField, ContentMissing, ContentOutOfReach, StoreUnavailable
 from deai.local_store import LocalStore
 from deai.store import Block, Store
 
@@ -60,8 +60,8 @@ class Content:
     def get(self, cid: Cid) -> bytes:
         """The bytes of one block, verified.
 
-        Raises ContentMissing that tells what each one said, when nobody has it; StoreUnavailable when no source could be asked, or the own
-        store failed; BadContent when the own one's block is damaged and nobody else has it.
+        Raises ContentMissing that tells what each one said, when nobody has it, and ContentOutOfReach when some source could not be asked;
+        StoreUnavailable when none could, or the own store failed; BadContent when the own one's block is damaged and nobody else has it.
         """
         damaged: BadContent | None = None
         try:
@@ -85,7 +85,7 @@ class Content:
                 return data
         if asked and silent == len(asked):
             raise StoreUnavailable("; ".join(said))
-        raise damaged or ContentMissing("; ".join(said))
+        raise damaged or (ContentOutOfReach if silent else ContentMissing)("; ".join(said))
 
     def has(self, cid: Cid) -> bool:
         """Whether the block is here or a source says that it has it. Raises StoreUnavailable when no source could be asked."""

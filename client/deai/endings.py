@@ -9,10 +9,9 @@ from deai import unixfs
 from deai.cid import Cid
 from deai.errors import BadContent, BadField, Unavailable
 from deai.home import write_whole
-from deai.result import EXIT_NAME, ExitRecord
+from deai.result import EXIT_NAME, MAX_EXIT_BYTES, ExitRecord
 from deai.store import Store
 
-MAX_EXIT_BYTES = 1 << 20
 _AT_ONCE = 8
 
 

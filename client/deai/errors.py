@@ -11,6 +11,7 @@ DeaiError
 │   ├── ChainUnavailable  the node
 │   ├── StoreUnavailable  the content store
 │   ├── ContentMissing    a block nobody we asked has
+│   │   └── ContentOutOfReach  nor do we know: somebody who may have it did not answer
 │   ├── MarketUnavailable the market
 │   ├── RegistryUnavailable  a registry of container images
 │   ├── JournalUnavailable the journal of transactions, on this machine's disk
@@ -71,6 +72,10 @@ class StoreUnavailable(Unavailable):
 
 class ContentMissing(Unavailable):
     """No store we asked has this block."""
+
+
+class ContentOutOfReach(ContentMissing):
+    """Nobody who answered has it, and somebody who may have it did not answer: it may well be there."""
 
 
 class MarketUnavailable(Unavailable):

@@ -15,6 +15,8 @@ from deai.spec import bad_field
 
 EXIT_NAME = "exit.json"
 LOG_NAME = "log.txt"
+MAX_EXIT_BYTES = 1 << 20
+"""A longer exit record is none."""
 RESERVED_NAMES = frozenset({EXIT_NAME, LOG_NAME})
 """An output of such a name at the result's root is refused, and so is an `output_path` that begins with
 one.

@@ -11,7 +11,15 @@ from typing import Any
 import docker
 from docker.errors import NotFound
 
-from deai.errors import BadContent, BadField, Bug, ContentMissing, EngineUnavailable, RegistryUnavailable
+from deai.errors import (
+    BadContent,
+    BadField,
+    Bug,
+    ContentMissing,
+    ContentOutOfReach,
+    EngineUnavailable,
+    RegistryUnavailable,
+)
 from deai.image_reference import Platform, Reference
 from deai.registry import Registry
 from deai.spec import Image
@@ -156,9 +164,11 @@ class DockerImages:
                     for each in manifest.layers
                 ]
                 image_archive.write(archive, manifest.config, layers)
-        except (BadField, RegistryUnavailable) as error:
-            # Missing, though it may come back: whoever names a registry answers for it, and must not hold up this machine.
+        except BadField as error:
             raise ContentMissing(f"image {reference}: cannot be had: {error}") from error
+        except RegistryUnavailable as error:
+            # Missing, though it may come back: whoever names a registry answers for it, and must not hold up this machine.
+            raise ContentOutOfReach(f"image {reference}: cannot be had now: {error}") from error
         except OSError as error:
             raise EngineUnavailable(f"no room for the image {reference}: {error}") from error
 

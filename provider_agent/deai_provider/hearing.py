@@ -1,6 +1,7 @@
 """One seat's work: from the draw to a vote that is written down, or to giving the seat back."""
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from deai.chain import Chain, JobAwarded
 from deai.clock import ChainClock
 from deai.errors import ContentMissing, DeaiError, WrongRequest
 from deai.job import Address, JobId, Terms, Timestamp
-from deai.panel import Case, Panel
+from deai.panel import Case, Panel, Verdict
 from deai.spec import Spec
 from deai_provider.rerun import GaveUp, Rerun, judge, run_id
 from deai_provider.staging import Depot
@@ -22,8 +23,8 @@ from deai_provider.votes import Votes
 _log = logging.getLogger(__name__)
 _SEND_SECONDS = 15
 """A vote, or a seat given back, that is sent later than this before the deadline may come too late."""
-_LAST_LOOKS = 3
-"""What is missing this often, after the provider had its time to publish it again, is missing."""
+_LEAST_LOOKS = 3
+"""What is missing this often, from early in the time to vote until only a re-run's time is left of it, is missing."""
 _MAX_PAUSE_POLLS = 40
 
 
@@ -79,15 +80,37 @@ class Dispute:
         return self.award.id
 
 
+class Misses:
+    """How long content was missing at every look, from the moment on from which votes are taken."""
+
+    def __init__(self, first: int, last: int) -> None:
+        """Chain seconds: from when looks count, and at which moment there is just enough time left to re-run what turned up."""
+        self._first, self._last = first, last
+        self._looks: dict[Verdict, list[int]] = {}
+
+    def enough(self, verdict: Verdict, now: int) -> bool:
+        """Counts a look at which content was missing; whether that was so in enough looks, through at least half of the time. A verifier that
+        came late may say less than one that looked from the beginning.
+        """
+        if now < self._first:
+            return False
+        looks = self._looks.setdefault(verdict, [])
+        looks.append(now)
+        long = 2 * (now - looks[0]) >= self._last - self._first
+        return now >= self._last and len(looks) >= _LEAST_LOOKS and long
+
+
 class Hearing:
     """Finds out what to say of a result. Runs in a thread of its own."""
 
     def __init__(self, bench: Bench, dispute: Dispute, case: Case, free: threading.Semaphore) -> None:
         """`free` is held while the machine is in use."""
         self._bench, self._dispute, self._case, self._free = bench, dispute, case, free
-        self._missed = 0
         deadline = case.deadline - _SEND_SECONDS
         self._until = max(deadline, (case.vote_from + case.deadline) // 2)
+        # A look that falls due just then may come a pause later.
+        last = self._until - case.deliver_seconds - math.ceil(_MAX_PAUSE_POLLS * bench.poll_seconds)
+        self._misses = Misses(case.vote_from, max(case.vote_from, last))
 
     def carry(self) -> None:
         """Works until the vote is written down, the seat is given back, or the verifier stops."""
@@ -121,15 +144,13 @@ class Hearing:
                 self._case.result,
                 self._dispute.award.spec,
                 self._lacks,
-                lambda: self._missed >= _LAST_LOOKS,
+                lambda verdict: self._misses.enough(verdict, bench.clock.now()),
             )
             vote = bench.votes.keep(id_, found)
             _log.info("%s: the vote will be %s", id_, vote.verdict.name)
             rerun.clear()
         except ContentMissing:
             self._check()
-            if bench.clock.now() >= self._case.vote_from:
-                self._missed += 1
             raise
         finally:
             self._free.release()

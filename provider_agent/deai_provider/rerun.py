@@ -9,14 +9,22 @@ from pathlib import Path
 from deai import comparison, unixfs
 from deai.cid import Cid, Codec
 from deai.comparison import Facts, Opinion
-from deai.errors import BadContent, BadField, ContentMissing, Unavailable, WrongRequest
+from deai.errors import (
+    BadContent,
+    BadField,
+    ContentMissing,
+    ContentOutOfReach,
+    StoreUnavailable,
+    Unavailable,
+    WrongRequest,
+)
 from deai.job import Address, JobId
 from deai.panel import Verdict
 from deai.result import ExitRecord
 from deai.spec import Spec
 from deai_provider import reproducible, result_folder, staging
 from deai_provider.executor import Run, RunState, RunStatus
-from deai_provider.staging import Depot
+from deai_provider.staging import CheckedStore, Depot
 
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
@@ -43,24 +51,26 @@ class Rerun:
     def __init__(self, depot: Depot, id_: JobId, folder: Path, check: Callable[[], None]) -> None:
         """`id_` is `run_id`'s; `folder` is named by it."""
         self._depot, self._id, self._folder, self._check = depot, id_, folder, check
+        self._store = _Sound(depot.store, check)
 
     def spec(self, digest: bytes) -> Spec:
         """The job's spec. Raises ContentMissing, StoreUnavailable, BadField for one that is none."""
-        return Spec.parse(self._depot.store.get(Cid(Codec.RAW, digest)))
+        return Spec.parse(self._store.get(Cid(Codec.RAW, digest)))
 
     def fetch(self, result: bytes, spec: Spec) -> tuple[Facts, ExitRecord | None]:
-        """What of the delivered result is compared. Raises ContentMissing, StoreUnavailable."""
+        """What of the delivered result is compared. Raises ContentMissing, StoreUnavailable, GaveUp."""
         target = self._folder / "delivered"
         shutil.rmtree(target, ignore_errors=True)
         limits = unixfs.Limits(max_bytes=spec.resources.disk_mib * _MIB + _RESULT_SPARE_BYTES)
         try:
-            unixfs.fetch(self._depot.store, Cid(Codec.DAG_PB, result), target, limits)
+            unixfs.fetch(self._store, Cid(Codec.DAG_PB, result), target, limits)
         except BadContent as error:
             # It is there, and no run leaves such a thing.
             _log.info("%s: what was delivered is no result: %s", self._id, error)
             return Facts(None, None), None
         if not target.is_dir():
             return Facts(None, None), None
+        self._check()
         return comparison.facts(target, spec.output_path)
 
     def stage(self, spec: Spec) -> str:
@@ -99,6 +109,7 @@ class Rerun:
             executor.outputs(self._id),
             lambda offset: executor.logs(self._id, offset),
         )
+        self._check()
         try:
             found, _ = comparison.facts(target, spec.output_path)
         except WrongRequest as error:
@@ -126,14 +137,27 @@ class Rerun:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+class _Sound(CheckedStore):
+    """A checked store whose damaged blocks say nothing of who delivered them."""
+
+    def get(self, cid: Cid) -> bytes:
+        try:
+            return super().get(cid)
+        except BadContent as error:
+            raise StoreUnavailable(f"{cid}: is damaged here: {error}") from error
+
+
 def judge(
     rerun: Rerun,
     result: bytes,
     spec_digest: bytes,
     lacks: Callable[[Spec], str | None],
-    last_try: Callable[[], bool],
+    missed: Callable[[Verdict], bool],
 ) -> Opinion:
-    """What to say of a delivered result. While not `last_try()`, content that is missing raises ContentMissing: it may still be published.
+    """What to say of a delivered result.
+
+    `missed(verdict)` is told what would be said of content that everybody answered not to have, and says whether it may be said now;
+    until then ContentMissing is raised, as it may still be published.
 
     `lacks(spec)` says why this machine cannot run it. Raises GaveUp then, Unavailable for what may work the next time.
     """
@@ -141,29 +165,32 @@ def judge(
         spec = rerun.spec(spec_digest)
     except BadField as error:
         raise GaveUp(f"its spec is none that this program knows: {error}") from error
-    except ContentMissing:
-        if not last_try():
-            raise
-        return Opinion(Verdict.INPUTS_MISSING)
+    except ContentMissing as error:
+        return _missing(error, Verdict.INPUTS_MISSING, missed)
     reason = lacks(spec)
     if reason is not None:
         raise GaveUp(reason)
     try:
         delivered = rerun.fetch(result, spec)
-    except ContentMissing:
-        if not last_try():
-            raise
-        return Opinion(Verdict.OUTPUT_MISSING)
+    except ContentMissing as error:
+        return _missing(error, Verdict.OUTPUT_MISSING, missed)
     try:
         image = rerun.stage(spec)
     except BadContent as error:
         raise GaveUp(f"this machine cannot hold what it needs: {error}") from error
-    except ContentMissing:
-        if not last_try():
-            raise
-        return Opinion(Verdict.INPUTS_MISSING)
+    except ContentMissing as error:
+        return _missing(error, Verdict.INPUTS_MISSING, missed)
     try:
         found = rerun.run(spec, image)
     except BadField as error:
         raise GaveUp(f"this machine cannot run it: {error}") from error
-    return comparison.opinion(delivered, result, found, spec.max_seconds)
+    opinion = comparison.opinion(delivered, result, found, spec.max_seconds)
+    if opinion is None:
+        raise GaveUp("its re-run was cut short here, and the delivered one was not")
+    return opinion
+
+
+def _missing(error: ContentMissing, verdict: Verdict, missed: Callable[[Verdict], bool]) -> Opinion:
+    if isinstance(error, ContentOutOfReach) or not missed(verdict):
+        raise error
+    return Opinion(verdict)

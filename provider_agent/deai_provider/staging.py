@@ -77,7 +77,7 @@ def bring(
     jobs under way may need again. Raises BadContent for content that is not what it says or beyond the caps, ContentMissing,
     StoreUnavailable, EngineUnavailable.
     """
-    store = _Checked(depot.store, check)
+    store = CheckedStore(depot.store, check)
     inputs = inputs_folder(folder)
     inputs.mkdir(parents=True, exist_ok=True)
     _clear_leftovers(inputs, spec)
@@ -120,7 +120,7 @@ def _check(shop: Workshop, entry: Entry) -> None:
         raise Unavailable("staging: award_by has come")
 
 
-class _Checked:
+class CheckedStore:
     """A store that calls `check` before it looks for a block."""
 
     def __init__(self, store: Store, check: Callable[[], None]) -> None:

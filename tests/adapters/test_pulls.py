@@ -17,7 +17,7 @@ from typing import Self
 import docker
 import pytest
 
-from deai.errors import BadContent, ContentMissing, EngineUnavailable, Unavailable
+from deai.errors import BadContent, ContentMissing, ContentOutOfReach, EngineUnavailable, Unavailable
 from deai.spec import Image
 from deai_provider.docker_executor import DockerExecutor
 from deai_provider.image_archive import ImageLimits
@@ -135,8 +135,9 @@ def test_what_no_registry_has_cannot_be_had(registry: LocalRegistry, docker_exec
     registry.push("tool", "1", unique())
 
     for name in ("tool", "none"):
-        with pytest.raises(ContentMissing, match="has no such image"):
+        with pytest.raises(ContentMissing, match="has no such image") as told:
             docker_executor.stage(image(registry, name, "sha256:" + "0" * 64), None)
+        assert not isinstance(told.value, ContentOutOfReach)
 
 
 def test_bytes_that_changed_in_the_registry_never_reach_the_engine(
@@ -177,12 +178,12 @@ def test_a_registry_that_dies_on_the_way_leaves_nothing_and_serves_again(
     with Line(registry.port, cut_after=300 << 10) as line:
         wanted = Image(digest=f"127.0.0.1:{line.port}/tool@{digest}")
         line.cuts = 1
-        with pytest.raises(ContentMissing, match="does not answer"):
+        with pytest.raises(ContentOutOfReach, match="does not answer"):
             docker_executor.stage(wanted, None)
         assert line.brought == 300 << 10
         assert leftovers(tmp_path) == []
         registry.kill()
-        with pytest.raises(ContentMissing):
+        with pytest.raises(ContentOutOfReach):
             docker_executor.stage(wanted, None)
         registry.start()
         line.cuts = None

@@ -91,8 +91,10 @@ def own_answer() -> str:
     return _WRITE.format(answer=f"'{secrets.token_hex(8)}'")
 
 
-def closed(court: CourtNet, submitter: Submitter, job: JobId) -> tuple[Outcome, CaseClosed]:
-    until(lambda: submitter.chain.state(job)[0] is JobState.CLOSED)
+def closed(
+    court: CourtNet, submitter: Submitter, job: JobId, seconds: float = 60
+) -> tuple[Outcome, CaseClosed]:
+    until(lambda: submitter.chain.state(job)[0] is JobState.CLOSED, seconds)
     (ending,) = [each for each in court.panel().events(0, 1 << 40, job) if isinstance(each, CaseClosed)]
     return submitter.chain.state(job)[1], ending
 
@@ -170,7 +172,8 @@ def test_a_result_that_nobody_can_fetch_is_not_paid(
     bond = terms_of(submitter, job).bond
     submitter.dispute(job)
 
-    outcome, ending = closed(court, submitter, job)
+    # What is missing is looked for until only a re-run's time is left to vote.
+    outcome, ending = closed(court, submitter, job, seconds=150)
 
     assert (outcome, ending.verdict) == (Outcome.REFUNDED, Verdict.OUTPUT_MISSING)
     changes = books.changes(before)

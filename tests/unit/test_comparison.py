@@ -71,6 +71,7 @@ def test_a_rerun_that_differs_votes_for_a_digest_that_all_who_found_the_same_sha
     found = comparison.opinion((FACTS, RECORD), RESULT, (ours, RECORD), MAX_SECONDS)
     slower = RECORD.model_copy(update={"seconds": 70, "image": "sha256:2"})
     assert found == comparison.opinion((FACTS, RECORD), RESULT, (ours, slower), MAX_SECONDS)
+    assert found is not None
     assert found.verdict is Verdict.BAD
     assert found.digest not in (RESULT, bytes(32), FACTS.digest)
 
@@ -87,18 +88,34 @@ TIMED_OUT = RECORD.model_copy(update={"timed_out": True, "exit_code": 137, "seco
     ("theirs", "ours", "verdict"),
     [
         (TIMED_OUT, TIMED_OUT, Verdict.GOOD),
-        (RECORD, TIMED_OUT, Verdict.NOT_RERUNNABLE),
+        (RECORD, TIMED_OUT, None),
         (TIMED_OUT, RECORD.model_copy(update={"seconds": 50}), Verdict.NOT_RERUNNABLE),
         (TIMED_OUT, RECORD.model_copy(update={"seconds": 49}), Verdict.BAD),
     ],
     ids=["both", "only ours", "a slow machine might", "made up"],
 )
 def test_a_run_that_timed_out_says_little_of_one_that_did_not(
-    theirs: ExitRecord, ours: ExitRecord, verdict: Verdict
+    theirs: ExitRecord, ours: ExitRecord, verdict: Verdict | None
 ) -> None:
     facts = [Facts(record.exit_code, OUTPUTS) for record in (theirs, ours)]
     found = comparison.opinion((facts[0], theirs), RESULT, (facts[1], ours), MAX_SECONDS)
-    assert found.verdict is verdict
+    assert (found and found.verdict) is verdict
+
+
+KILLED = RECORD.model_copy(update={"exit_code": 137})
+
+
+@pytest.mark.parametrize("killed", [KILLED, RECORD.model_copy(update={"oom_killed": True})])
+def test_a_rerun_that_was_killed_says_nothing_of_one_that_left_something_else(killed: ExitRecord) -> None:
+    ours = (Facts(killed.exit_code, OTHERS), killed)
+    assert comparison.opinion((FACTS, RECORD), RESULT, ours, MAX_SECONDS) is None
+
+
+def test_a_run_that_is_killed_each_time_is_good() -> None:
+    facts = Facts(137, None)
+    assert comparison.opinion((facts, KILLED), RESULT, (facts, KILLED), MAX_SECONDS) == Opinion(
+        Verdict.GOOD, RESULT
+    )
 
 
 @given(st.one_of(st.none(), st.integers(0, 255)), st.one_of(st.none(), st.binary(max_size=4)))

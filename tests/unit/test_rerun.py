@@ -1,21 +1,30 @@
 """A second run of a job, and what is said of the delivered result: real content, scripted containers."""
 
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from deai import unixfs
-from deai.cid import Cid
-from deai.comparison import Opinion
-from deai.errors import ContentMissing, EngineUnavailable, StoreUnavailable, Unavailable
+from deai import dag_pb, unixfs
+from deai.cid import Cid, Codec
+from deai.comparison import Facts, Opinion
+from deai.content import Content
+from deai.dag_pb import Kind, Link, Node
+from deai.errors import (
+    ContentMissing,
+    ContentOutOfReach,
+    EngineUnavailable,
+    StoreUnavailable,
+    Unavailable,
+)
 from deai.job import Address, JobId
 from deai.local_store import LocalStore
 from deai.panel import Verdict
 from deai.result import EXIT_NAME, LOG_NAME, ExitRecord
 from deai.spec import Spec
-from deai.store import Block
+from deai.store import Block, Store
 from deai_provider import reproducible
 from deai_provider.archives import Archives
 from deai_provider.executor import Run
@@ -32,12 +41,13 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.store = LocalStore(folder / "store")
+        self.store: Store = LocalStore(folder / "store")
         self.script = Script(outputs={"answer": b"42"}, log=b"ours")
         self.runs: list[Run] = []
         self.executor = ScriptedExecutor(folder / "runs", self._play)
         self.check: Callable[[], None] = lambda: None
         self.last_try = True
+        """Whether what is missing may be said to be."""
         self.lacks: str | None = None
         self.spec = Spec.build(
             name="digits",
@@ -73,7 +83,7 @@ class World:
             result,
             self.spec.cid().digest if spec is None else spec,
             lambda _: self.lacks,
-            lambda: self.last_try,
+            lambda _: self.last_try,
         )
 
     def rerun(self) -> Rerun:
@@ -147,14 +157,80 @@ def test_content_that_is_no_result_is_bad(world: World) -> None:
 
 def test_a_store_that_is_away_decides_nothing(world: World) -> None:
     result = world.deliver(b"42")
-
-    class Away(LocalStore):
-        def get(self, cid: Cid) -> bytes:
-            raise StoreUnavailable(f"{cid}: the store is away")
-
     world.store = Away(world.folder / "store")
     with pytest.raises(StoreUnavailable):
         world.judge(result)
+
+
+class Away(LocalStore):
+    """A source that does not answer."""
+
+    def get(self, cid: Cid) -> bytes:
+        raise StoreUnavailable(f"{cid}: the store is away")
+
+
+def test_a_source_that_is_away_beside_one_that_lacks_the_result_decides_nothing(
+    world: World, tmp_path: Path
+) -> None:
+    result = world.deliver(b"42", store=LocalStore(tmp_path / "market"))
+    world.store = Content(world.store, [Away(tmp_path / "market"), LocalStore(tmp_path / "gateway")])
+    with pytest.raises(ContentOutOfReach):
+        world.judge(result)
+
+
+def test_a_block_that_is_damaged_here_says_nothing_of_who_delivered_it(world: World, tmp_path: Path) -> None:
+    result = world.deliver(b"42")
+    (block,) = (tmp_path / "store").rglob(result.hex())
+    block.chmod(0o600)
+    block.write_bytes(b"damaged")
+    with pytest.raises(StoreUnavailable, match="damaged"):
+        world.judge(result)
+
+
+def test_a_registry_that_is_away_decides_nothing(world: World, tmp_path: Path) -> None:
+    world.executor.images["python@sha256:" + "0" * 64] = ContentOutOfReach("the registry is away")
+    with pytest.raises(ContentOutOfReach):
+        world.judge(world.deliver(b"made up"))
+
+
+def test_an_exit_record_without_end_is_none_and_fills_no_memory(world: World) -> None:
+    chunk = bytes(1 << 20)
+    leaf = Cid.of(chunk, Codec.RAW)
+    sizes = (len(chunk),) * 96
+    links = tuple(Link(leaf, "", size) for size in sizes)
+    file = dag_pb.encode(Node(Kind.FILE, links, file_size=sum(sizes), block_sizes=sizes))
+    file_cid = Cid.of(file, Codec.DAG_PB)
+    folder = dag_pb.encode(Node(Kind.FOLDER, (Link(file_cid, EXIT_NAME, sum(sizes)),)))
+    root = Cid.of(folder, Codec.DAG_PB)
+    world.store.put([Block(leaf, chunk), Block(file_cid, file), Block(root, folder)])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert world.rerun().fetch(root.digest, world.spec) == (Facts(None, None), None)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 << 10
+
+
+def test_fetching_what_was_delivered_ends_when_a_vote_would_come_too_late(world: World) -> None:
+    result = world.deliver(b"42")
+
+    def check() -> None:
+        raise GaveUp("no time")
+
+    world.check = check
+    with pytest.raises(GaveUp):
+        world.rerun().fetch(result, world.spec)
+
+
+def test_a_machine_that_is_too_slow_for_the_job_says_nothing(world: World) -> None:
+    world.script = Script(seconds=None)
+    world.spec = world.spec.model_copy(update={"max_seconds": 1})
+    world.store.put([Block(world.spec.cid(), world.spec.canonical())])
+    with pytest.raises(GaveUp, match="cut short here"):
+        world.judge(world.deliver(b"42"))
+
+
+def test_a_run_that_was_killed_here_for_memory_says_nothing(world: World) -> None:
+    world.script = Script(exit_code=137, oom_killed=True)
+    with pytest.raises(GaveUp, match="cut short here"):
+        world.judge(world.deliver(b"42"))
 
 
 def test_what_this_machine_cannot_run_is_given_up(world: World) -> None:
@@ -169,7 +245,7 @@ def test_a_rerun_ends_when_a_vote_would_come_too_late(world: World) -> None:
     looks = iter(range(100))
 
     def check() -> None:
-        if next(looks) > 5:
+        if world.runs and next(looks) > 2:
             raise GaveUp("no time")
 
     world.check = check
@@ -182,7 +258,7 @@ def test_a_run_that_an_earlier_process_left_counts_for_nothing(world: World) -> 
     looks = iter(range(100))
 
     def check() -> None:
-        if next(looks) > 5:
+        if world.runs and next(looks) > 2:
             raise GaveUp("killed here")
 
     world.check = check
@@ -198,7 +274,7 @@ def test_a_run_during_which_the_engine_was_started_anew_counts_for_nothing(world
     looks = iter(range(100))
 
     def check() -> None:
-        if next(looks) == 6:
+        if world.runs and next(looks) == 1:
             world.executor.restart()
 
     world.check = check
