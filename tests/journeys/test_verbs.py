@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deai.job import Address, JobState
+from deai.job import Address, JobId, JobState
 from deai.localnet import Localnet, local_account
 from deai.submitter import Submitter
 from tests.journeys.users import Cli, CliInProcess, Jobs
@@ -88,6 +88,10 @@ def test_a_dispute_shows_what_it_costs_asks_and_lapses_when_nobody_rules(
     assert submitter.chain.state(job)[0] is JobState.DELIVERED
 
     assert quick.json("dispute", job, "--yes")["state"] == "Disputed"
+    assert net.panel().case(JobId(job)) is not None
+    again = quick.run("dispute", job)
+    assert again.returncode == WRONG
+    assert "prepaid now" not in again.stdout
     assert submitter.chain.balance(token, submitter.address) == before - fee
     assert "the panel rules before" in quick.run("status", job).stdout
     early = quick.run("lapse", job)
