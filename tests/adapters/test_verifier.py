@@ -14,14 +14,14 @@ from deai.errors import ChainUnavailable
 from deai.home import Home
 from deai.job import Address, JobId, JobState, Outcome
 from deai.local_store import LocalStore
-from deai.panel import Committed, Declined, Panel, Revealed, SeatDrawn, SeatSlashed, Verdict
+from deai.panel import Committed, Declined, Panel, Phase, Revealed, SeatDrawn, SeatSlashed, Verdict
 from deai.submitter import Submitter
 from deai.wire import JobJson, Order
 from deai_provider.executor import Run
 from deai_provider.rerun import run_id
 from deai_provider.testing import Script
 from deai_provider.workshop import REORG_BLOCKS
-from tests.adapters.panel_fixtures import FEE, PROVIDER, SUBMITTER, PanelWorld
+from tests.adapters.panel_fixtures import FEE, PACE, PROVIDER, SUBMITTER, PanelWorld
 
 VERBS = frozenset({"open", "draw", "commit", "reveal", "advance", "collect"})
 A, B, C, D = (local_account(index) for index in range(4, 8))
@@ -41,6 +41,22 @@ def told(world: PanelWorld, id_: JobId, kind: type[Any]) -> list[Any]:
 
 def outcome(world: PanelWorld, id_: JobId) -> Outcome:
     return world.chain.state(id_)[1]
+
+
+def spend_the_time_to_look(world: PanelWorld, id_: JobId) -> None:
+    """Lets all look for a while, in which nobody votes; then only the time of a re-run is left to vote."""
+
+    def looked() -> bool:
+        case = world.panel.case(id_)
+        return (
+            case is not None
+            and case.phase is Phase.VOTING
+            and world.chain.head().time > case.vote_from + PACE.vote_seconds // 15
+        )
+
+    world.until(looked)
+    assert told(world, id_, Committed) == []
+    world.node.advance(PACE.vote_seconds - 15)
 
 
 def test_three_verifiers_open_draw_vote_rule_and_are_paid(panel_world: PanelWorld) -> None:
@@ -75,9 +91,11 @@ def test_a_result_that_nobody_has_is_found_missing_and_missing_inputs_are_the_su
         withheld = panel_world.disputed(
             panel_world.job(number), panel_world.result(b"withheld", LocalStore(tmp_path / "elsewhere"))
         )
+        spend_the_time_to_look(panel_world, withheld)
         assert panel_world.closed(withheld).verdict is Verdict.OUTPUT_MISSING
         trap = replace(panel_world.job(number), spec=b"\7" * 32)
         lacking = panel_world.disputed(trap, panel_world.result(b"42"))
+        spend_the_time_to_look(panel_world, lacking)
         assert panel_world.closed(lacking).verdict is Verdict.INPUTS_MISSING
     assert (outcome(panel_world, withheld), outcome(panel_world, lacking)) == (Outcome.REFUNDED, Outcome.PAID)
 
@@ -131,6 +149,11 @@ def test_a_machine_that_is_too_small_gives_its_seat_back_and_another_is_drawn(
         id_ = panel_world.disputed(panel_world.job(number), panel_world.result(b"42"))
         panel_world.until(lambda: len(told(panel_world, id_, SeatDrawn)) == 3)
         panel_world.stake(C, number)
+        panel_world.until(lambda: len(told(panel_world, id_, Committed)) == 2)
+        case = panel_world.panel.case(id_)
+        assert case is not None
+        assert (case.open, case.empty) == (0, 1)
+        panel_world.node.advance(case.deadline - panel_world.chain.head().time)
         assert panel_world.closed(id_).verdict is Verdict.GOOD
     (declined,) = told(panel_world, id_, Declined)
     assert declined.account == D.address
