@@ -79,7 +79,7 @@ struct Case {
 /// @notice One stake of `seatStake`, in a slot of its resource class. The slot is empty while `account` is zero.
 struct Ticket {
     address account;
-    uint40 since; // the block of the stake, or in which its last case let it go; draws requested in later blocks may take it
+    uint40 since; // the block of the stake; draws requested in later blocks may take it
     uint40 leaveAt; // zero, or when it may be unstaked
     bool seated; // backs the one case it was drawn for
 }
@@ -93,28 +93,36 @@ struct Ticket {
 /// advance; every phase ends by time, so nobody can stall a case. Times are half-open, as in the escrow.
 ///
 /// One vote answers both questions: is the content there, and does a re-run agree? Votes are taken only after `cureSeconds`, so a
-/// provider may publish a result again that went missing. No vote is revealed before all seats are sealed, unless the rounds are over.
+/// provider may publish a result again that went missing. No vote is revealed before all seats are sealed, unless the rounds are over. Where
+/// the revealed votes have no majority because seats were not opened, those are drawn anew and vote knowing the others: then nobody is
+/// slashed for a vote.
 ///
 /// How a case ends, by a strict majority of its seats:
 ///
 /// | majority | provider's share | slashed |
 /// |---|---|---|
-/// | Good, InputsMissing | 10,000 | the minority |
-/// | Bad with one digest, OutputMissing | 0 | the minority |
+/// | Good | 10,000 | the minority, but for OutputMissing and InputsMissing |
+/// | Bad with one digest | 0 | the minority, but for OutputMissing and InputsMissing |
+/// | InputsMissing | 10,000 | nobody |
+/// | OutputMissing | 0 | nobody |
 /// | NotRerunnable, or none though all voted | 10,000 | nobody |
-/// | none, and seats stayed silent in the last round | no ruling: the escrow's `lapse` | nobody but the silent |
+/// | none, and seats were silent or empty in the last round | no ruling: the escrow's `lapse` | nobody but the silent |
 ///
 /// A seat that does not vote, or does not reveal, is slashed and drawn anew, in at most `ROUNDS` rounds. A slashed stake stays here for
-/// good. The fee goes in equal parts to the seats of the majority or, where nobody is slashed for their vote, to all that sealed one.
+/// good. What is missing may be served to some seats only, so it is nobody's lie. The fee goes in equal parts to the seats of the majority
+/// or, where the verdict is NotRerunnable or no majority's, to all that sealed a vote.
 ///
 /// Draws: a class has slots, a ticket stays in its slot, and a draw picks slots by the randomness of a block that lay ahead when it was
-/// requested, among the tickets that were free before the request and leave after the draw's deadline. Draws of a class happen in the
-/// order of their requests. So who knows the randomness cannot shift a draw by staking, leaving, declining, or the order of cases. A
+/// requested, among the tickets that were there before the request and leave after the draw's deadline. A ticket that backs a case, or did
+/// at the request, leaves the seat empty for the round: so who keeps others busy does not get their seats. Draws of a class happen in
+/// the order of their requests. So who knows the randomness cannot shift a draw by staking, leaving, declining, or the order of cases. A
 /// draw that nobody made in time is lost for the disputer, who could have made it: fresh luck is never had.
 ///
 /// Assumptions:
 /// - The market and the random are honest contracts, chosen at deployment; `stakeToken` moves exactly the amounts it is told to.
-/// - Less than half of the seats drawn is corrupt. With a share f of a class's tickets corrupt, three seats fall with probability 3f^2 - 2f^3.
+/// - Less than half of the seats drawn is corrupt. With a share f of a class's tickets corrupt, and those of the others spread over many
+///   accounts, a seat is corrupt with probability f in each round that draws it. Three seats drawn in one round fall with 3f^2 - 2f^3. A seat
+///   that stays empty is drawn again: who keeps all other tickets busy through all rounds has each seat with 1 - (1-f)^ROUNDS at most.
 interface IPanel {
     // ---------------------------------------------------------------- errors
 
@@ -126,7 +134,7 @@ interface IPanel {
     error NoDispute(JobId id);
     /// @notice What is left until `ruleBy` is less than a case of this job may take.
     error TooLate(JobId id, uint40 ruleBy);
-    /// @notice The class has fewer tickets free now than the case has seats. It may be opened later.
+    /// @notice The class has fewer tickets free now, beyond the seats of the draws requested, than the case has seats. It may be opened later.
     error TooFewTickets(uint16 resourceClass, uint256 free, uint256 seats);
     /// @notice No draw is requested in this class.
     error NothingToDraw(uint16 resourceClass);
@@ -221,22 +229,24 @@ interface IPanel {
     /// once: both parties signed terms under which a dispute leads nowhere. One opened too late, or never, is ended by the escrow's `lapse`.
     /// @dev Requirements:
     /// - the job is Disputed with these terms, and this contract is its arbiter; it has no case yet;
-    /// - unless it is unfit: `caseSeconds` are left until `ruleBy`, and the class has as many free tickets as the case has seats.
+    /// - unless it is unfit: `caseSeconds` are left until `ruleBy`, and the class has as many free tickets as the case and the draws requested
+    ///   have seats to fill.
     function open(Job calldata job, Terms calldata terms) external returns (JobId id);
 
     /// @notice Draws the empty seats of the case whose draw was requested first in this class. Anyone may call. A seat is a free ticket of an
-    /// account that is no party and was not drawn for this case before. What found none in some tries stays empty in this round.
+    /// account that is no party and was not drawn for this case before. A seat for which a busy ticket is drawn, or none in some tries, stays
+    /// empty in this round.
     /// A draw that was missed is only taken from the queue.
     /// @dev Requirements:
     /// - a draw is requested in this class, and the randomness of its block is Ready or Missed.
     function draw(uint16 resourceClass) external returns (JobId id);
 
-    /// @notice Gives a seat back, free of charge; it is drawn anew in the next round.
+    /// @notice Gives a seat back, free of charge; it is drawn anew in the next round, when this one's time is over.
     /// @dev Requirements:
     /// - the case is in Voting, its deadline ahead; the caller has a seat, and sealed no vote.
     function decline(JobId id) external;
 
-    /// @notice Seals a vote; see `sealOf`. When nobody is left to vote, anyone may `advance`.
+    /// @notice Seals a vote; see `sealOf`. When all seats are drawn and nobody is left to vote, anyone may `advance`.
     /// @dev Requirements:
     /// - the case is in Voting, `voteFrom` has come, and its deadline is ahead; the caller has a seat, and sealed no vote;
     /// - `seal` is not zero.
@@ -252,7 +262,8 @@ interface IPanel {
     /// @notice Moves a case on whose phase is over. Anyone may call. Slashes seats that were silent, starts the next phase, or closes the case
     /// and rules. A case that closes at `ruleBy` or later rules nothing.
     /// @dev Requirements:
-    /// - the case is in Drawing and its draw was missed; or in Voting or Revealing, and the deadline has come or no seat is open;
+    /// - the case is in Drawing and its draw was missed; or in Voting or Revealing, and the deadline has come or no seat is open; in Voting
+    ///   none is empty then either;
     /// - if it closes and rules: `terms` are those of the disputed job.
     function advance(JobId id, Terms calldata terms) external;
 
@@ -264,7 +275,7 @@ interface IPanel {
     function stakeToken() external view returns (address);
     /// @notice The token in which jobs pay the panel: a job in another one is unfit. Zero: the native coin.
     function feeToken() external view returns (address);
-    /// @notice The stake of one ticket, in `stakeToken`'s smallest unit: what a silent or wrong vote costs.
+    /// @notice The stake of one ticket, in `stakeToken`'s smallest unit: what a silent or false vote costs.
     function seatStake() external view returns (uint256);
     /// @notice The least a case pays per seat, in `feeToken`'s smallest unit.
     function seatFee() external view returns (uint256);
@@ -294,7 +305,7 @@ interface IPanel {
     /// @notice The case's seats, in their order.
     function seatsOf(JobId id) external view returns (Seat[] memory);
 
-    /// @notice The class's tickets, those that back no case, its slots, and the draws requested.
+    /// @notice The class's tickets, those that back no case and did not ask to leave, its slots, and the draws requested.
     function classOf(uint16 resourceClass)
         external
         view

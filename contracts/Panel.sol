@@ -9,15 +9,14 @@ import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {IJobMarket, Job, JobId, JobState, Terms} from "./IJobMarket.sol";
 import {Case, IPanel, Pace, Phase, Seat, Ticket, Verdict} from "./IPanel.sol";
 import {IRandom, Luck} from "./IRandom.sol";
-import {hasMinority, hasVoted, isVote, shareOf, tally} from "./Tally.sol";
-import {Class, Tickets} from "./Tickets.sol";
+import {hasMinority, hasVoted, isLie, isVote, shareOf, tally} from "./Tally.sol";
+import {Class, Find, Tickets} from "./Tickets.sol";
 
 /// @title The first arbiter of deai; IPanel is its specification
 contract Panel is IPanel, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
     using SafeCast for uint256;
     using Tickets for Class;
-    using Tickets for Ticket;
 
     /// @inheritdoc IPanel
     uint256 public constant ROUNDS = 3;
@@ -46,6 +45,8 @@ contract Panel is IPanel, ReentrancyGuardTransient {
     mapping(JobId id => Seat[]) private _seats;
     /// @dev One more than the seat an account was drawn for, which it may have lost since.
     mapping(JobId id => mapping(address account => uint256)) private _places;
+    /// @dev Whether seats were drawn anew when votes were public already.
+    mapping(JobId id => bool) private _redrawn;
     /// @inheritdoc IPanel
     mapping(address account => uint256) public earned;
     /// @inheritdoc IPanel
@@ -106,7 +107,7 @@ contract Panel is IPanel, ReentrancyGuardTransient {
         for (uint256 i = 0; i < slots.length; ++i) {
             if (_owned(class, resourceClass, slots[i]).leaveAt != 0) revert LeavingAlready(resourceClass, slots[i]);
 
-            class.slots[slots[i]].leaveAt = leaveAt;
+            class.leave(slots[i], leaveAt);
 
             emit Leaving(resourceClass, msg.sender, slots[i], leaveAt);
         }
@@ -166,7 +167,7 @@ contract Panel is IPanel, ReentrancyGuardTransient {
         }
         if (block.timestamp + caseSeconds(job.deliverSeconds) > case_.ruleBy) revert TooLate(id, case_.ruleBy);
         (uint16 resourceClass, uint8 seats,) = _parts(job.arbiterData);
-        uint256 free = _classes[resourceClass].free;
+        uint256 free = _classes[resourceClass].unreserved();
         if (free < seats) revert TooFewTickets(resourceClass, free, seats);
 
         case_.resourceClass = resourceClass;
@@ -195,6 +196,7 @@ contract Panel is IPanel, ReentrancyGuardTransient {
         if (luck == Luck.Pending) revert DrawAhead(id, case_.drawBlock);
 
         ++class.head;
+        class.reserved -= case_.empty;
         bool missed = luck == Luck.Missed || block.timestamp >= case_.deadline;
         if (case_.phase != Phase.Drawing || missed) return id;
         for (uint256 i = 0; i < case_.seats; ++i) {
@@ -270,7 +272,10 @@ contract Panel is IPanel, ReentrancyGuardTransient {
                 && block.timestamp + _roundSeconds(case_.deliverSeconds) <= case_.ruleBy;
             bool voting = case_.phase == Phase.Voting;
             if (!voting) (verdict, digest) = tally(_seats[id]);
-            if (again && (voting || verdict == Verdict.Undecided)) return _request(id, case_);
+            if (again && (voting || verdict == Verdict.Undecided)) {
+                if (!voting) _redrawn[id] = true;
+                return _request(id, case_);
+            }
             if (voting && case_.empty < case_.seats) return _startReveal(id, case_);
             if (voting) verdict = Verdict.Undecided;
         }
@@ -359,7 +364,8 @@ contract Panel is IPanel, ReentrancyGuardTransient {
     function _checkOver(JobId id, Case memory case_) private view {
         if (case_.phase == Phase.None || case_.phase == Phase.Closed) revert WrongPhase(id, case_.phase);
         if (block.timestamp >= case_.deadline) return;
-        bool over = case_.open == 0;
+        // In Voting an empty seat holds the case: else rounds that drew nobody were over before a ticket is free again.
+        bool over = case_.open == 0 && (case_.phase == Phase.Revealing || case_.empty == 0);
         if (case_.phase == Phase.Drawing) {
             (, Luck luck) = random.at(case_.drawBlock);
             over = luck == Luck.Missed;
@@ -402,6 +408,7 @@ contract Panel is IPanel, ReentrancyGuardTransient {
         case_.drawBlock = (block.number + _pace.drawBlocks).toUint64();
         case_.deadline = (block.timestamp + _pace.drawSeconds).toUint40();
         _save(id, case_);
+        class.reserved += case_.empty;
         class.queue.push(id);
 
         emit DrawRequested(id, case_.round, case_.empty, case_.drawBlock, case_.deadline);
@@ -413,13 +420,13 @@ contract Panel is IPanel, ReentrancyGuardTransient {
         returns (bool)
     {
         uint256 requested = case_.drawBlock - _pace.drawBlocks;
-        for (uint256 i = 0; i < TRIES; ++i) {
+        for (uint256 i = 0; i < TRIES && case_.slots != 0; ++i) {
             bytes32 luck = keccak256(abi.encode(value, id, case_.round, index, i));
             uint32 slot = uint32(uint256(luck) % case_.slots);
-            Ticket memory ticket = class.slots[slot];
-            if (!ticket.isDrawable(requested, case_.deadline)) continue;
-            address account = ticket.account;
+            (Find found, address account) = class.find(slot, requested, case_.deadline);
             if (account == case_.submitter || account == case_.provider || _places[id][account] != 0) continue;
+            if (found == Find.Nobody) continue;
+            if (found == Find.Busy) return false;
 
             class.take(slot);
             _places[id][account] = index + 1;
@@ -472,7 +479,7 @@ contract Panel is IPanel, ReentrancyGuardTransient {
             Seat memory seat = seats[i];
             if (seat.account == address(0)) continue;
             bool lost = hasMinority(verdict) && (seat.verdict != verdict || seat.vote != digest);
-            if (lost) _slash(id, case_, i, seat, true);
+            if (lost && isLie(seat.verdict, verdict) && !_redrawn[id]) _slash(id, case_, i, seat, true);
             else _classes[case_.resourceClass].letGo(seat.slot);
             // Without a vote a seat wins nothing, and the sharing passes over it.
             if (lost || !hasVoted(seat)) seat.account = address(0);

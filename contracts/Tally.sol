@@ -14,10 +14,14 @@ function tally(Seat[] memory seats) pure returns (Verdict verdict, bytes32 diges
     }
 }
 
-/// @notice Whether this verdict has a minority, which is slashed and unpaid.
+/// @notice Whether this verdict has a minority, which is unpaid.
 function hasMinority(Verdict verdict) pure returns (bool) {
-    return verdict == Verdict.Good || verdict == Verdict.Bad || verdict == Verdict.OutputMissing
-        || verdict == Verdict.InputsMissing;
+    return verdict == Verdict.Good || verdict == Verdict.Bad || _isMissing(verdict);
+}
+
+/// @notice Whether a vote of the minority against this verdict is slashed. Two honest seats may differ in what they were served.
+function isLie(Verdict vote, Verdict verdict) pure returns (bool) {
+    return !_isMissing(vote) && !_isMissing(verdict);
 }
 
 /// @notice The provider's part of price and bond in 1/10,000. A job that cannot be judged is the submitter's.
@@ -35,6 +39,10 @@ function isVote(Verdict verdict, bytes32 digest, bytes32 result) pure returns (b
     if (verdict == Verdict.Good) return digest == result;
     if (verdict == Verdict.Bad) return digest != result && digest != 0;
     return verdict >= Verdict.OutputMissing && verdict <= Verdict.NotRerunnable && digest == 0;
+}
+
+function _isMissing(Verdict verdict) pure returns (bool) {
+    return verdict == Verdict.OutputMissing || verdict == Verdict.InputsMissing;
 }
 
 function _agreeing(Seat[] memory seats, uint256 index) pure returns (uint256 count) {

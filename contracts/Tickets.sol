@@ -13,12 +13,22 @@ struct Class {
     JobId[] queue;
     uint64 head;
     uint32 tickets;
-    uint32 free; // of them, those that back no case
+    uint32 free; // of them, those that back no case and did not ask to leave
+    uint32 reserved; // seats that the requested draws are to fill
+    mapping(uint32 slot => uint256 blockNumber) freed; // when a case last let go of the slot's ticket, or slashed it
+}
+
+/// @dev What a draw finds in a slot.
+enum Find {
+    Nobody, // look at the next slot
+    Busy, // the seat stays empty: else the share of the free tickets grew with every other that a case holds
+    Free
 }
 
 /// @title The tickets of one resource class
-/// @dev Whether a draw may take a ticket is settled when the draw is requested, but for what the draws before it take: a ticket that comes,
-/// or is let go, is of that block; one that leaves within a draw's time says so `unstakeSeconds` before; and no ticket moves meanwhile.
+/// @dev What a draw finds in a slot is settled in the block of its request, but for what the draws before it take: a ticket that comes is
+/// of its block; one let go or slashed later stays busy for this draw; one that leaves within a draw's time says so `unstakeSeconds` before;
+/// and no ticket moves meanwhile.
 library Tickets {
     using SafeCast for uint256;
 
@@ -31,27 +41,41 @@ library Tickets {
     }
 
     function remove(Class storage class, uint32 slot) internal {
-        if (!class.slots[slot].seated) --class.free;
+        Ticket memory ticket = class.slots[slot];
+        if (!ticket.seated && ticket.leaveAt == 0) --class.free;
+        class.freed[slot] = ticket.seated ? block.number : 0;
         --class.tickets;
         delete class.slots[slot];
         class.empty.push(slot);
     }
 
+    function leave(Class storage class, uint32 slot, uint40 leaveAt) internal {
+        if (!class.slots[slot].seated) --class.free;
+        class.slots[slot].leaveAt = leaveAt;
+    }
+
     function take(Class storage class, uint32 slot) internal {
         class.slots[slot].seated = true;
-        --class.free;
+        if (class.slots[slot].leaveAt == 0) --class.free;
     }
 
     function letGo(Class storage class, uint32 slot) internal {
         class.slots[slot].seated = false;
-        class.slots[slot].since = uint256(block.number).toUint40();
-        ++class.free;
+        class.freed[slot] = block.number;
+        if (class.slots[slot].leaveAt == 0) ++class.free;
     }
 
-    /// @notice Whether a draw requested in the block `requested`, to be made before `drawBy`, may take the ticket.
-    function isDrawable(Ticket memory ticket, uint256 requested, uint256 drawBy) internal pure returns (bool) {
-        return ticket.account != address(0) && !ticket.seated && ticket.since < requested
-            && (ticket.leaveAt == 0 || ticket.leaveAt > drawBy);
+    /// @notice What a draw requested in the block `requested`, to be made before `drawBy`, finds in the slot.
+    function find(Class storage class, uint32 slot, uint256 requested, uint256 drawBy)
+        internal
+        view
+        returns (Find found, address account)
+    {
+        Ticket memory ticket = class.slots[slot];
+        if (ticket.leaveAt != 0 && ticket.leaveAt <= drawBy) return (Find.Nobody, address(0));
+        if (ticket.seated || class.freed[slot] > requested) return (Find.Busy, ticket.account);
+        if (ticket.account == address(0) || ticket.since >= requested) return (Find.Nobody, address(0));
+        return (Find.Free, ticket.account);
     }
 
     /// @notice Makes up to `count` steps: drops an empty last slot, or moves the last ticket to an empty slot.
@@ -71,6 +95,11 @@ library Tickets {
 
             emit IPanel.Moved(resourceClass, last, to);
         }
+    }
+
+    /// @notice How many free tickets no requested draw counts on.
+    function unreserved(Class storage class) internal view returns (uint256) {
+        return class.free > class.reserved ? class.free - class.reserved : 0;
     }
 
     function draws(Class storage class) internal view returns (uint256) {

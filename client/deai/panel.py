@@ -124,7 +124,7 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class ResourceClass:
-    """The tickets of a class, those of them that back no case, its slots, and the draws requested."""
+    """The tickets of a class, those of them that back no case and did not ask to leave, its slots, and the draws requested."""
 
     tickets: int
     free: int

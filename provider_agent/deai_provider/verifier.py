@@ -119,7 +119,9 @@ class Verifier:
                     self._vote(dispute, case)
             elif seat is not None and seat.voted and not seat.revealed:
                 self._reveal(id_, seat)
-            if case.open == 0 or bench.now() >= case.deadline:
+            # Seats that nobody took are drawn anew at the deadline, not before.
+            all_did = case.open == 0 and (case.phase is Phase.REVEALING or case.empty == 0)
+            if all_did or bench.now() >= case.deadline:
                 self._when_due(dispute, case, partial(self._advance, dispute))
 
     def _open(self, dispute: Dispute) -> None:

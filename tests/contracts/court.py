@@ -270,6 +270,10 @@ class CourtCase:
         return int(self._field("open"))
 
     @property
+    def empty(self) -> int:
+        return int(self._field("empty"))
+
+    @property
     def draw_block(self) -> int:
         return int(self._field("drawBlock"))
 
@@ -332,8 +336,10 @@ class CourtCase:
         return self.court.send(by or self.world.stranger, "advance", self.key, self.terms, at=at)
 
     def end_phase(self) -> Sent:
-        """Advances as soon as that is allowed: at once if no seat is open, else at the deadline."""
-        waits = self.still_open != 0 or self.phase is Phase.DRAWING
+        """Advances as soon as that is allowed: at once if no seat is open and, in VOTING, none empty; else at the deadline."""
+        waits = (
+            self.still_open != 0 or self.phase is Phase.DRAWING or (self.phase is Phase.VOTING and self.empty)
+        )
         return self.advance(at=self.deadline if waits and self.world.now < self.deadline else None)
 
     def judge(self, *votes: Vote) -> None:

@@ -44,11 +44,14 @@ TRIALS = {
     "two find it good": Trial((GOOD, BAD, GOOD), Verdict.GOOD, Outcome.PAID, (BAD,), (GOOD,)),
     "two get the same other result": Trial((BAD, GOOD, BAD), Verdict.BAD, Outcome.REFUNDED, (GOOD,), (BAD,)),
     "nobody can fetch the result": Trial(
-        (NO_OUTPUT, NO_OUTPUT, GOOD), Verdict.OUTPUT_MISSING, Outcome.REFUNDED, (GOOD,), (NO_OUTPUT,)
+        (NO_OUTPUT, NO_OUTPUT, GOOD), Verdict.OUTPUT_MISSING, Outcome.REFUNDED, paid=(NO_OUTPUT,)
     ),
     "nobody can fetch the inputs": Trial(
-        (NO_INPUTS, BAD, NO_INPUTS), Verdict.INPUTS_MISSING, Outcome.PAID, (BAD,), (NO_INPUTS,)
+        (NO_INPUTS, BAD, NO_INPUTS), Verdict.INPUTS_MISSING, Outcome.PAID, paid=(NO_INPUTS,)
     ),
+    "one was not served the result": Trial((GOOD, NO_OUTPUT, GOOD), Verdict.GOOD, Outcome.PAID, paid=(GOOD,)),
+    "one was not served the inputs": Trial((BAD, BAD, NO_INPUTS), Verdict.BAD, Outcome.REFUNDED, paid=(BAD,)),
+    "one says it does not run again": Trial((GOOD, GOOD, TRAP), Verdict.GOOD, Outcome.PAID, (TRAP,), (GOOD,)),
     "two say it does not run again": Trial(
         (TRAP, TRAP, GOOD), Verdict.NOT_RERUNNABLE, Outcome.PAID, paid=(TRAP, GOOD)
     ),
@@ -122,8 +125,9 @@ def test_one_silent_and_one_corrupt_seat_of_three_change_nothing(
     assert case.seats()[0].account not in [*silent, *case.sealed]
     case.judge(honest)
     assert court.event("CaseClosed")["verdict"] == honest.verdict
-    assert [event["account"] for event in court.events("SeatSlashed")] == case.holders(corrupt)
-    assert court.view("slashed") == 2 * SEAT_STAKE
+    slashed = [] if corrupt == NO_OUTPUT else case.holders(corrupt)
+    assert [event["account"] for event in court.events("SeatSlashed")] == slashed
+    assert court.view("slashed") == (1 + len(slashed)) * SEAT_STAKE
     assert [court.view("earned", account) for account in case.holders(honest)] == [FEE // 2] * 2
     check_solvent(court)
 
@@ -140,7 +144,12 @@ def test_a_seat_that_does_not_reveal_is_slashed_and_drawn_anew(court: Court) -> 
     case.draw()
     case.judge(GOOD)
     assert court.event("CaseClosed")["verdict"] == Verdict.GOOD
-    assert court.view("slashed") == 2 * SEAT_STAKE
+    # The newcomer knew the others' votes, so nobody loses a stake by its vote; but the minority is not paid.
+    assert court.view("slashed") == SEAT_STAKE
+    (minority,) = case.holders(BAD)
+    assert court.view("earned", minority) == 0
+    assert [court.view("earned", account) for account in case.holders(GOOD)[1:]] == [FEE // 2] * 2
+    assert court.tickets() == (3, 3, 4, 0)
 
 
 def test_a_majority_needs_no_other_round(court: Court) -> None:

@@ -1,7 +1,7 @@
 """The panel's draws: who is seated, and that nobody who knows the randomness can change it."""
 
 import pytest
-from court import CLASS, DECLINES, GOOD, SILENT, Court, arbiter_data
+from court import CLASS, DECLINES, GOOD, SILENT, Court, Else, arbiter_data
 from world import NOBODY, ONE, reverts
 
 from deai.job import JobState, Outcome
@@ -125,21 +125,76 @@ def test_who_may_leave_before_the_draw_must_be_made_is_not_drawn(court: Court) -
     assert sorted(case.accounts()) == sorted(stays)
 
 
-def test_a_draw_is_the_same_whatever_happens_after_its_request(court: Court) -> None:
-    """With the randomness known, accounts decline seats elsewhere, stake, and ask to leave: the draw does not change."""
+@pytest.mark.parametrize("how", [DECLINES, SILENT])
+def test_a_draw_is_the_same_whatever_happens_after_its_request(court: Court, how: Else) -> None:
+    """With the randomness known, accounts decline seats elsewhere or lose them, stake, and ask to leave: the draw does not change."""
     first, *_ = court.verifiers(6)
     other = court.drawn()
-    case = court.opened()
-    court.mine(10)
-    with court.world.undone():
-        case.draw()
-        expected = case.seats()
-    for decliner in other.accounts():
-        court.send(decliner, "decline", other.key)
-    court.verifier(tickets=3, account=first)
-    court.send(first, "leave", CLASS, [0])
+    case = court.disputed()
+    for blocks in range(1, 11):
+        with court.world.undone():
+            court.mine(blocks)
+            case.open(at=other.deadline - 50)
+            court.mine(4)
+            with court.world.undone():
+                case.draw()
+                expected = case.seats()
+            if how is DECLINES:
+                other.vote(DECLINES, DECLINES, DECLINES)
+            else:
+                other.advance(at=other.deadline)
+            court.verifier(tickets=4, account=first)
+            court.send(first, "leave", CLASS, [0])
+            while case.phase is Phase.DRAWING:
+                court.send(court.world.stranger, "draw", CLASS)
+            assert case.seats() == expected
+
+
+def test_busy_tickets_leave_their_seats_empty_instead_of_to_the_free_ones(court: Court) -> None:
+    """Who keeps half of the tickets in cases of its own does not get all seats of another."""
+    honest = court.verifiers(3)
+    court.drawn()
+    others = court.verifiers(3)
+    drawn = empty = 0
+    for blocks in range(10):
+        with court.world.undone():
+            court.mine(blocks + 1)
+            case = court.drawn()
+            assert not set(case.accounts()) & set(honest)
+            assert set(case.accounts()) <= set(others)
+            drawn += len(case.accounts())
+            empty += case.empty
+    assert drawn + empty == 30
+    assert drawn >= 3
+    assert empty >= 3
+
+
+def test_tickets_of_the_case_itself_do_not_count_as_busy(court: Court) -> None:
+    """Its own seats are looked past, those let go or slashed too."""
+    court.verifiers(4)
+    case = court.drawn()
+    case.vote(DECLINES, SILENT, GOOD)
+    case.end_phase()
+    court.verifier()
     case.draw()
-    assert case.seats() == expected
+    assert case.empty == 1
+
+
+def test_a_draw_from_no_slot_at_all_seats_nobody_and_holds_up_no_other(court: Court) -> None:
+    court.verifier()
+    case = court.drawn(arbiter_data=arbiter_data(seats=1), dispute_fee=ONE)
+    case.vote(SILENT)
+    case.end_phase()
+    case.draw()
+    court.send(court.world.stranger, "compact", CLASS, 1)
+    assert court.tickets() == (0, 0, 0, 0)
+    case.end_phase()
+    court.verifiers(4)
+    other = court.opened()
+    case.draw()
+    assert (case.phase, case.empty) == (Phase.VOTING, 1)
+    other.draw()
+    assert len(other.accounts()) == 3
 
 
 def test_draws_of_a_class_are_made_in_the_order_of_their_requests(court: Court) -> None:

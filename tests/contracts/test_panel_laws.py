@@ -130,7 +130,7 @@ def _check(court: Court, ledger: Ledger, accounts: list[Address]) -> None:
     world = court.world
     tickets, free, slots, _ = court.tickets()
     assert len(ledger.tickets) == tickets
-    assert sum(not seated for _, _, seated in ledger.tickets.values()) == free
+    assert sum(not seated and leave_at == 0 for _, leave_at, seated in ledger.tickets.values()) == free
     for slot in range(slots):
         account, _, leave_at, seated = court.ticket(slot)
         assert ledger.tickets.get(slot, (NOBODY, 0, False)) == (account, leave_at, seated)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from court import CLASS, GOOD, SEAT_FEE, Court, arbiter_data
+from court import CLASS, DECLINES, GOOD, SEAT_FEE, SILENT, Court, Else, Vote, arbiter_data
 from world import NOBODY, ONE, reverts
 
 from deai.job import JobState, Outcome
@@ -158,6 +158,67 @@ def test_a_class_with_too_few_free_tickets_can_wait(court: Court) -> None:
         second.open()
     first.judge(GOOD, GOOD, GOOD)
     second.open()
+
+
+def test_seats_still_to_be_drawn_are_not_free_for_another_case(court: Court) -> None:
+    court.verifiers(5)
+    first, second = court.opened(), court.disputed()
+    with reverts("TooFewTickets", CLASS, 2, 3):
+        second.open()
+    court.verifier()
+    second.open()
+    third = court.disputed()
+    with reverts("TooFewTickets", CLASS, 0, 3):
+        third.open()
+    first.draw()
+    with reverts("TooFewTickets", CLASS, 0, 3):
+        third.open()
+    first.judge(GOOD, GOOD, GOOD)
+    third.open()
+
+
+def test_a_missed_draw_keeps_no_ticket(court: Court) -> None:
+    court.verifiers(3)
+    missed = court.opened()
+    missed.draw(at=missed.deadline)
+    court.opened()
+
+
+def test_a_ticket_that_asked_to_leave_is_not_free(court: Court) -> None:
+    accounts = court.verifiers(3)
+    court.send(accounts[0], "leave", CLASS, [0])
+    case = court.disputed()
+    with reverts("TooFewTickets", CLASS, 2, 3):
+        case.open()
+    court.verifier()
+    case.open()
+
+
+@pytest.mark.parametrize("leaves", ["before it is drawn", "while it is seated"])
+@pytest.mark.parametrize("choice", [DECLINES, GOOD, SILENT])
+def test_a_ticket_that_leaves_is_never_free_again(court: Court, leaves: str, choice: Vote | Else) -> None:
+    """Drawn after the request it is leaving or seated; let go, slashed or paid back, the count of the free ones stays right."""
+    accounts = court.verifiers(3)
+    case = court.opened()
+    if leaves == "while it is seated":
+        case.draw()
+    sent = court.send(accounts[0], "leave", CLASS, [0])
+    if leaves == "before it is drawn":
+        assert court.tickets() == (3, 2, 3, 1)
+        case.draw()
+    assert court.tickets() == (3, 0, 3, 0)
+    case.vote(*(choice if account == accounts[0] else GOOD for account in case.to_vote()))
+    while case.phase is not Phase.CLOSED:
+        case.end_phase()
+        if case.phase is Phase.DRAWING:
+            case.draw()
+        elif case.phase is Phase.REVEALING:
+            case.reveal_all()
+    left = 2 if choice is SILENT else 3
+    assert court.tickets() == (left, 2, 3, 0)
+    if choice is not SILENT:
+        court.send(accounts[0], "unstake", CLASS, [0], at=sent.time + 5000)
+        assert court.tickets() == (2, 2, 3, 0)
 
 
 def plain_job(court: Court, job: Any) -> tuple[Any, ...]:

@@ -240,6 +240,17 @@ def test_before_its_deadline_a_phase_with_open_seats_goes_on(court: Court, case:
         case.advance(at=case.deadline - 1)
 
 
+def test_an_empty_seat_is_drawn_anew_only_when_the_time_to_vote_is_over(court: Court) -> None:
+    """Else rounds that found nobody free would be used up in a moment."""
+    court.verifiers(4)
+    case = court.drawn()
+    case.vote(DECLINES, GOOD, GOOD)
+    with reverts("PhaseAhead", case.key, Phase.VOTING, case.deadline):
+        case.advance(at=case.deadline - 1)
+    case.advance(at=case.deadline)
+    assert (case.phase, case.round) == (Phase.DRAWING, 2)
+
+
 def test_before_its_deadline_a_reveal_with_open_seats_goes_on(court: Court, case: CourtCase) -> None:
     case.vote(GOOD, GOOD, GOOD)
     case.end_phase()
