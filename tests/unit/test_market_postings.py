@@ -367,6 +367,8 @@ def test_bidders_on_chain_have_their_turns_and_none_is_crowded_out(
     world: World, market: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(matcher, "_STRANGERS", 2)
+    # A round's answers are too old for the next one, as if there were bidders for all the seconds that they last.
+    monkeypatch.setattr(matcher, "_DEPOSIT_SECONDS", 1e-9)
     job = market.book.submit(world.order(bond=COIN))
     for number in range(70, 75):
         broke = account(number)
