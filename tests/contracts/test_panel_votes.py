@@ -198,9 +198,9 @@ def test_a_seal_of_another_case_is_refused(court: Court) -> None:
     second.sealed[account] = (vote, salt)
     second.advance(at=second.deadline)
     second.draw()
-    second.advance()
+    second.end_phase()
     second.draw()
-    second.advance()
+    second.end_phase()
     with reverts("WrongSeal", second.key, account):
         second.reveal(account)
 
