@@ -73,7 +73,10 @@ library Tickets {
     {
         Ticket memory ticket = class.slots[slot];
         if (ticket.leaveAt != 0 && ticket.leaveAt <= drawBy) return (Find.Nobody, address(0));
-        if (ticket.seated || class.freed[slot] > requested) return (Find.Busy, ticket.account);
+        if (ticket.seated || class.freed[slot] > requested) {
+            // Who staked in the slot since is not who was busy.
+            return (Find.Busy, ticket.since < requested ? ticket.account : address(0));
+        }
         if (ticket.account == address(0) || ticket.since >= requested) return (Find.Nobody, address(0));
         return (Find.Free, ticket.account);
     }

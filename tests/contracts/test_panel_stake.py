@@ -100,9 +100,9 @@ def test_a_seated_ticket_cannot_leave_before_its_case_is_over(court: Court) -> N
     court.verifiers(3)
     case = court.disputed(deliver_seconds=600)
     holder, slot = court.ticket(0)[0], 0
+    case.open()
     court.send(holder, "leave", CLASS, [slot])
     leave_at = court.ticket(slot)[2]
-    case.open()
     case.draw()
     assert holder in case.accounts()
     with reverts("Seated", CLASS, slot):
