@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 import requests
-from eth_abi.abi import decode
+from eth_abi.abi import decode, encode
 from eth_account.signers.local import LocalAccount
 from eth_typing import Hash32
 from eth_utils.abi import abi_to_signature, collapse_if_tuple
@@ -26,6 +26,7 @@ ONE = 10**18
 RESULT = b"\x07" * 32
 _GAS = 3_000_000
 _MINE_SECONDS = 10
+_ADDRESS_LETTERS = 42
 _PANIC = {"type": "error", "name": "Panic", "inputs": [{"name": "code", "type": "uint256"}]}
 
 
@@ -79,6 +80,25 @@ def connect(node: str) -> Any:
     return Web3(HTTPProvider(node, session=session, exception_retry_configuration=None))
 
 
+def calldata(contract: Any, verb: str, *args: Any) -> str:
+    """What calls `verb` of the contract; orders and terms may be ours."""
+    entry = _function(contract, verb)
+    types = [collapse_if_tuple(item) for item in entry["inputs"]]
+    return "0x" + (_selector(verb, tuple(types)) + encode(types, [plain(arg) for arg in args])).hex()
+
+
+def _function(contract: Any, verb: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(
+        item for item in contract.abi if item["type"] == "function" and item["name"] == verb
+    )
+    return found
+
+
+@cache
+def _selector(verb: str, types: tuple[str, ...]) -> bytes:
+    return keccak(text=f"{verb}({','.join(types)})")[:4]
+
+
 _job_id = cache(signing.job_id)
 
 
@@ -97,6 +117,9 @@ class World:
         )
         self.deployer = self._person(0)
         self.market = self.create("JobMarket")
+        self._events = {
+            keccak(text=abi_to_signature(item)): item for item in self.market.abi if item["type"] == "event"
+        }
         self.dai = self.create("TestToken", "Dai", "DAI")
         self.domain = Domain(int(self.web3.eth.chain_id), Address(self.market.address))
         self.token = Address(self.dai.address)
@@ -159,7 +182,7 @@ class World:
         """Calls `verb` of the escrow (or of the contract `to`) in a block of the time `at`, with `value` of the native coin and at most
         `gas`. Raises Reverted."""
         contract = to or self.market
-        data = contract.encode_abi(verb, args=[plain(arg) for arg in args])
+        data = calldata(contract, verb, *args)
         if at is not None:
             self.rpc("evm_setNextBlockTimestamp", at)
         receipt = self._mine(
@@ -197,7 +220,12 @@ class World:
 
     def view(self, verb: str, *args: Any) -> Any:
         """What a view of the escrow answers now."""
-        return self.market.functions[verb](*(plain(arg) for arg in args)).call()
+        call = {"to": self.market.address, "data": self.data(verb, *args)}
+        answer = bytes.fromhex(self.rpc("eth_call", call, "latest")[2:])
+        outputs = _function(self.market, verb)["outputs"]
+        values = decode([collapse_if_tuple(item) for item in outputs], answer)
+        checked = [_checksummed(value, item) for value, item in zip(values, outputs, strict=True)]
+        return checked[0] if len(checked) == 1 else checked
 
     def ask(self, sender: Address, data: bytes, value: int = 0) -> bytes:
         """What the escrow would answer to this raw call. Raises Reverted."""
@@ -209,18 +237,15 @@ class World:
 
     def data(self, verb: str, *args: Any) -> str:
         """The calldata of a call to the escrow."""
-        return str(self.market.encode_abi(verb, args=[plain(arg) for arg in args]))
+        return calldata(self.market, verb, *args)
 
     def logs(self, raw: list[dict[str, Any]]) -> Iterator[Log]:
         """The escrow's events among raw logs."""
-        known = {
-            keccak(text=abi_to_signature(item)): item for item in self.market.abi if item["type"] == "event"
-        }
         for log in raw:
             if to_checksum_address(log["address"]) != self.market.address:
                 continue
             topics = [bytes.fromhex(topic.removeprefix("0x")) for topic in log["topics"]]
-            abi = known[topics[0]]
+            abi = self._events[topics[0]]
             loose = [item for item in abi["inputs"] if not item["indexed"]]
             fixed = [item for item in abi["inputs"] if item["indexed"]]
             body = decode([collapse_if_tuple(item) for item in loose], bytes.fromhex(log["data"][2:]))
@@ -416,7 +441,7 @@ def plain(value: Any) -> Any:
         return value.packed()
     if isinstance(value, Job | Bid):
         return tuple(plain(getattr(value, field.name)) for field in fields(value))
-    if isinstance(value, str) and value.startswith("0x") and len(value) == 66:
+    if isinstance(value, str) and value.startswith("0x") and len(value) != _ADDRESS_LETTERS:
         return bytes.fromhex(value[2:])
     return value
 
