@@ -4,7 +4,6 @@ import errno
 import math
 import os
 import shutil
-import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -270,20 +269,6 @@ def test_a_ledger_from_a_backup_does_not_deliver_twice(world: World) -> None:
     with world.agent():
         world.reach(id_, Step.DELIVERED)
     assert len(world.events(id_, JobDelivered)) == 1
-
-
-def test_a_ledger_of_the_first_version_is_read_on(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.sqlite"
-    with Ledger(path):
-        pass
-    database = sqlite3.connect(path)
-    for column in ("runs", "engine", "shared"):
-        database.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
-    database.execute("PRAGMA user_version = 1")
-    database.close()
-    with Ledger(path) as promises:
-        assert promises.entries() == []
-        assert promises.unshared() == []
 
 
 # The disk.
