@@ -50,7 +50,9 @@ def test_the_parties_are_never_seated(court: Court) -> None:
     honest = court.verifiers(3)
     case = court.opened()
     case.draw()
-    assert sorted(case.accounts()) == sorted(honest)
+    # With so many tickets of the parties a seat may find nobody in its tries.
+    assert case.accounts()
+    assert set(case.accounts()) <= set(honest)
 
 
 def test_no_account_is_seated_twice(court: Court) -> None:

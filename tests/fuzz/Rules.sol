@@ -161,7 +161,7 @@ abstract contract Rules is World {
             require(payout.toProvider == whole, "an honest provider before an honest arbiter is paid whole");
         }
         if (terms.provider.account() == goodProvider && arbiter == silentArbiter) {
-            require(payout.toProvider >= terms.provider.amount() + (price - terms.matcher.amount()) / 2 - 1, "half at least");
+            require(payout.toProvider + 1 >= terms.provider.amount() + (price - terms.matcher.amount()) / 2, "half at least");
         }
         bool bad = !_isGood(terms.result);
         if (terms.submitter.account() == goodSubmitter && arbiter == goodArbiter && bad) {
