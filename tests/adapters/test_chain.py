@@ -367,13 +367,14 @@ def test_a_job_signature_that_is_not_canonical_and_the_submitters_is_refused(
     ground: Ground, spoiled: str
 ) -> None:
     life = a_life(ground)
-    good = life.job_signature
-    r, s, v = good[:32], int.from_bytes(good[32:64]), good[64]
+    r, last = life.job_signature[:32], int.from_bytes(life.job_signature[32:])
+    s, v = last & (1 << 255) - 1, 27 + (last >> 255)
+    good = r + s.to_bytes(32) + bytes([v])
     life.job_signature = {
         "stranger's": signing.sign_job(CAST.stranger, life.job, ground.deployment.domain),
         "high s": r + (ORDER - s).to_bytes(32) + bytes([55 - v]),
         "v of 0": good[:64] + bytes([v - 27]),
-        "short": good[:64],
+        "short": good[:63],
         "random": b"\x07" * 64 + b"\x1b",
     }[spoiled]
 
