@@ -11,8 +11,14 @@ from eth_utils.address import to_checksum_address
 from deai.errors import BadField, KeyUnusable
 from deai.job import Address
 
-# What eth-account raises for a wrong password, a file that is no keystore, and (the last) a version of one that it does not know.
-_UNOPENED = (ValueError, KeyError, TypeError, AttributeError, NotImplementedError)
+# What eth-account raises for a wrong password, or a file that is no keystore.
+_UNOPENED = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+)  # the last: a version it does not know
 
 
 def new(folder: Path, name: str, password: str) -> Address:
