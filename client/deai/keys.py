@@ -17,8 +17,8 @@ _UNOPENED = (
     KeyError,
     TypeError,
     AttributeError,
-    NotImplementedError,
-)  # the last: a version it does not know
+    NotImplementedError,  # a version of a keystore that it does not know
+)
 
 
 def new(folder: Path, name: str, password: str) -> Address:
