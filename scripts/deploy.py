@@ -18,7 +18,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -211,7 +212,13 @@ def deploy(options: argparse.Namespace) -> dict[str, Any]:
         raise BadField("out", str(options.out), "lies in a folder that does not exist")
     rules = None if options.panel is None else PanelRules.load(options.panel)
     sender_key = _sender_key(options)
-    web3 = _connect(options.rpc)
+    with _connected(options.rpc) as web3:
+        return _deploy(web3, options, rules, sender_key, started)
+
+
+def _deploy(
+    web3: Any, options: argparse.Namespace, rules: PanelRules | None, sender_key: str | None, started: float
+) -> dict[str, Any]:
     chain_id = int(web3.eth.chain_id)
     _check_chain(chain_id, options, sender_key)
     local = chain_id == LOCAL_CHAIN_ID
@@ -311,11 +318,13 @@ def _sender_key(options: argparse.Namespace) -> str | None:
     return str(keys.unlock(options.keystore, password).key.hex())
 
 
-def _connect(rpc: str) -> Any:
+@contextmanager
+def _connected(rpc: str) -> Iterator[Any]:
+    """Brownie's web3 on this node, for as long as the block lasts."""
     brownie_project.prepare()
     import brownie  # noqa: PLC0415
     from brownie._config import CONFIG  # noqa: PLC0415
-    from brownie.network.main import connect, is_connected  # noqa: PLC0415
+    from brownie.network.main import connect, disconnect, is_connected  # noqa: PLC0415
 
     CONFIG.networks["target"] = {"id": "target", "name": "target", "host": rpc}
     try:
@@ -325,7 +334,11 @@ def _connect(rpc: str) -> Any:
         raise ChainUnavailable(f"rpc: {rpc!r}: {error}") from error
     if not reached:
         raise ChainUnavailable(f"rpc: {rpc!r}: no node answers there; start one, or name another")
-    return brownie.web3
+    try:
+        yield brownie.web3
+    finally:
+        with suppress(ConnectionError):
+            disconnect()
 
 
 def _sender(key: str | None) -> Any:
@@ -367,7 +380,7 @@ def _create(sender: Any, step: Step, deployer: Deployer) -> int:
     return int(receipt.block_number)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Deploy the escrow, and a panel, and write a deployment file."
     )
@@ -378,7 +391,7 @@ def main() -> int:
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost; send nothing")
     parser.add_argument("--keystore", type=Path, help="the sender's encrypted key")
     parser.add_argument("--password-file", type=Path, help="a file with the keystore's password")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     for name in ("out", "panel", "keystore", "password_file"):
         path = getattr(options, name)
         if path is not None:

@@ -11,56 +11,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import brownie_project
 
 ROOT = brownie_project.ROOT
 SHIPPED = ROOT / "client" / "deai" / "abi"
-CONTRACTS = {
-    "JobMarket": "contracts/JobMarket.sol",
-    "Panel": "contracts/Panel.sol",
-    "BlockRandom": "contracts/BlockRandom.sol",
-    "TestToken": "contracts/test/TestToken.sol",
-}
+CONTRACTS = ("JobMarket", "Panel", "BlockRandom", "TestToken")
 
 
 def compiled() -> dict[str, str]:
     """What should be shipped: file name to text."""
-    brownie_project.prepare()
-    from brownie.project import compiler  # noqa: PLC0415
-    from brownie.project.compiler.solidity import set_solc_version  # noqa: PLC0415
-
-    settings = yaml.safe_load((ROOT / "brownie-config.yaml").read_text())["compiler"]
-    solc = settings["solc"]
-    set_solc_version(solc["version"])
-    wanted = compiler.generate_input_json(
-        {path: (ROOT / path).read_text() for path in CONTRACTS.values()},
-        evm_version=settings["evm_version"],
-        remappings=solc["remappings"],
-        optimizer=solc["optimizer"],
-        viaIR=solc["viaIR"],
-    )
-    # Less than Brownie asks for, which leaves the bytecode as it is and saves most of the time.
-    wanted["settings"]["outputSelection"] = {
-        path: {name: ["abi", "metadata", "evm.bytecode.object", "evm.deployedBytecode.object"]}
-        for name, path in CONTRACTS.items()
-    }
-    output = compiler.compile_from_input_json(wanted, allow_paths=str(ROOT))
-    return {
-        f"{name}.json": json.dumps(_artifact(name, output["contracts"][path][name]), indent=1) + "\n"
-        for name, path in CONTRACTS.items()
-    }
+    made = brownie_project.contracts()
+    return {f"{name}.json": json.dumps(_artifact(name, made[name]), indent=1) + "\n" for name in CONTRACTS}
 
 
-def _artifact(name: str, output: dict[str, Any]) -> dict[str, Any]:
-    metadata = json.loads(output["metadata"])
+def _artifact(name: str, contract: brownie_project.Contract) -> dict[str, Any]:
+    metadata = json.loads(contract.metadata)
     settings = metadata["settings"]
     return {
         "name": name,
-        "abi": output["abi"],
-        "bytecode": "0x" + output["evm"]["bytecode"]["object"],
-        "deployedBytecode": "0x" + output["evm"]["deployedBytecode"]["object"],
+        "abi": contract.abi,
+        "bytecode": contract.bytecode,
+        "deployedBytecode": contract.deployed_bytecode,
         "compiler": {
             "version": metadata["compiler"]["version"],
             "evmVersion": settings["evmVersion"],

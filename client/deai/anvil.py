@@ -20,6 +20,7 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
 from deai.artifacts import ContractName, artifact
+from deai.authorities import authorities
 from deai.codec import Codec
 from deai.deployment import Deployment, Token
 from deai.errors import ChainUnavailable, WrongRequest
@@ -88,7 +89,9 @@ class AnvilNode:
         """One JSON-RPC call."""
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         try:
-            answer = httpx.post(self.rpc, json=body, timeout=_CALL_SECONDS, trust_env=False).json()
+            answer = httpx.post(
+                self.rpc, json=body, timeout=_CALL_SECONDS, trust_env=False, verify=authorities()
+            ).json()
         except (httpx.HTTPError, ValueError) as error:
             raise ChainUnavailable(f"{self.rpc}: {error}") from error
         if "error" in answer:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 
+from deai.authorities import authorities
 from deai.errors import EngineUnavailable
 from deai.program import Program
 
@@ -21,7 +22,10 @@ def engine_answers(host: str | None = None) -> bool:
     try:
         if not host.startswith("unix://"):
             url = host.replace("tcp://", "http://") + "/_ping"
-            return httpx.get(url, timeout=_ENGINE_SECONDS, trust_env=False).status_code == httpx.codes.OK
+            return (
+                httpx.get(url, timeout=_ENGINE_SECONDS, trust_env=False, verify=authorities()).status_code
+                == httpx.codes.OK
+            )
         with socket.socket(socket.AF_UNIX) as engine:
             engine.settimeout(_ENGINE_SECONDS)
             engine.connect(host.removeprefix("unix://"))

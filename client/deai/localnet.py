@@ -16,6 +16,7 @@ import httpx
 
 from deai import keys
 from deai.anvil import LOCAL_CHAIN_ID, LOCAL_PACE, MNEMONIC, AnvilNode, anvil_binary, local_account
+from deai.authorities import authorities
 from deai.content import opened
 from deai.deployment import Deployment
 from deai.engine import engine_answers, lacking_engine, start_engine
@@ -378,7 +379,9 @@ class Localnet:
 
     def _asks(self) -> int:
         try:
-            return len(httpx.get(f"{self.market_url}/asks", timeout=10, trust_env=False).json())
+            return len(
+                httpx.get(f"{self.market_url}/asks", timeout=10, trust_env=False, verify=authorities()).json()
+            )
         except (httpx.HTTPError, ValueError) as error:
             raise Unavailable(f"the market at {self.market_url} does not answer: {error}") from error
 
@@ -411,6 +414,6 @@ def _addresses(path: Path) -> tuple[str, str]:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=5, trust_env=False).status_code == httpx.codes.OK
+        return httpx.get(url, timeout=5, trust_env=False, verify=authorities()).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False

@@ -17,6 +17,7 @@ from urllib.parse import urljoin
 
 import httpx
 
+from deai.authorities import authorities
 from deai.docker_config import DockerConfig, Login
 from deai.errors import BadContent, BadField, RegistryUnavailable
 from deai.image_reference import DOCKER, FIELD, Platform, Reference, is_loopback
@@ -91,9 +92,9 @@ class Registry:
     def __init__(self, config: DockerConfig | None = None, client: httpx.Client | None = None) -> None:
         """Logs in as `config` says; without one, nowhere. `client` sends everything, if one is given."""
         self._config = config
-        self._client = client or httpx.Client()
+        self._client = client or httpx.Client(verify=authorities())
         # Proxies from the environment are for the world outside.
-        self._local = client or httpx.Client(trust_env=False)
+        self._local = client or httpx.Client(trust_env=False, verify=authorities())
         self._authorizations: dict[str, str] = {}
 
     def __enter__(self) -> Self:

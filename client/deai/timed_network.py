@@ -11,6 +11,8 @@ from collections.abc import Iterable
 import httpcore
 import httpx
 
+from deai.authorities import authorities
+
 _PIECE_BYTES = 1 << 14
 
 
@@ -82,7 +84,7 @@ class TimedTransport(httpx.HTTPTransport):
     """
 
     def __init__(self) -> None:
-        context = httpx.create_ssl_context(trust_env=False)
+        context = authorities(trust_env=False)
         super().__init__(verify=context, trust_env=False)
         self._network = TimedNetwork()
         self._pool = httpcore.ConnectionPool(

@@ -11,6 +11,7 @@ import httpcore
 import httpx
 
 from deai.addresses import is_allowed
+from deai.authorities import authorities
 
 _START_SECONDS, _BYTES_PER_SECOND = 60.0, 256 << 10
 """An answer's time: so long, and longer for what it brings. Timeouts alone are for each piece, however small."""
@@ -109,7 +110,7 @@ class _Transport(httpx.BaseTransport):
 
     def __init__(self, backend: httpcore.NetworkBackend) -> None:
         self._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(), max_connections=4, network_backend=backend
+            ssl_context=authorities(), max_connections=4, network_backend=backend
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from eth_account.signers.local import LocalAccount
 
+from deai.authorities import authorities
 from deai.job import Address, Timestamp
 from deai.market_api import MarketApi
 from deai.signing import Request, sign_request
@@ -32,7 +33,7 @@ def api(world: World) -> Iterator[MarketApi]:
 
 @pytest.fixture
 def http(api: MarketApi) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=api.url, timeout=10, trust_env=False) as client:
+    with httpx.Client(base_url=api.url, timeout=10, trust_env=False, verify=authorities()) as client:
         yield client
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from deai.authorities import authorities
 from deai.errors import RegistryUnavailable
 from deai.program import Program, free_port
 
@@ -81,7 +82,9 @@ class LocalRegistry:
 
     def push_blob(self, repository: str, data: bytes) -> str:
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        with httpx.Client(base_url=f"http://{self.host}", auth=self.auth, trust_env=False) as client:
+        with httpx.Client(
+            base_url=f"http://{self.host}", auth=self.auth, trust_env=False, verify=authorities()
+        ) as client:
             started = client.post(f"/v2/{repository}/blobs/uploads/")
             assert started.status_code == httpx.codes.ACCEPTED, started.text
             url = httpx.URL(started.headers["Location"]).copy_merge_params({"digest": digest})
@@ -98,6 +101,7 @@ class LocalRegistry:
             headers={"Content-Type": body["mediaType"]},
             auth=self.auth,
             trust_env=False,
+            verify=authorities(),
         )
         assert reply.status_code == httpx.codes.CREATED, reply.text
         return f"sha256:{hashlib.sha256(data).hexdigest()}"
@@ -140,7 +144,7 @@ class LocalRegistry:
 
     def _answers(self) -> bool:
         try:
-            reply = httpx.get(f"http://{self.host}/v2/", timeout=5, trust_env=False)
+            reply = httpx.get(f"http://{self.host}/v2/", timeout=5, trust_env=False, verify=authorities())
         except httpx.HTTPError:
             return False
         return reply.status_code in (httpx.codes.OK, httpx.codes.UNAUTHORIZED)

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from eth_account import Account
 
+from deai.authorities import authorities
 from deai.deployment import Deployment
 from deai.errors import MarketUnavailable
 from deai.job import Address
@@ -83,7 +84,9 @@ def test_the_program_refuses_and_goes_on_and_what_it_took_outlives_a_kill(
         answer = httpx.Response(202)
         while answer.status_code == 202:
             ask = fresh()
-            answer = httpx.post(f"{api.url}/asks", json=ask.model_dump(mode="json"), trust_env=False)
+            answer = httpx.post(
+                f"{api.url}/asks", json=ask.model_dump(mode="json"), trust_env=False, verify=authorities()
+            )
             taken += [ask] * (answer.status_code == 202)
         assert (answer.status_code, answer.headers.get("retry-after")) == (507, "10"), answer.text
         assert answer.json()["error"] == "DiskFull"

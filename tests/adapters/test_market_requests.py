@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from deai.authorities import authorities
 from deai.errors import BadField, MarketUnavailable
 from deai.job import JobId
 from deai.market_api import MarketApi
@@ -91,7 +92,7 @@ def test_a_market_that_has_names_answers_to_those_alone(world: World) -> None:
     market = world.market()
     with (
         serving(market, "127.0.0.1", 0, ["HTTPS://Market.example/", "http://10.0.0.1:8420"]) as url,
-        httpx.Client(base_url=url, trust_env=False) as http,
+        httpx.Client(base_url=url, trust_env=False, verify=authorities()) as http,
     ):
         order = world.order()
         job = market.book.submit(order)
@@ -229,7 +230,10 @@ def test_wrong_paths_and_queries_are_refused(
 
 
 def test_bodies_beyond_the_limit_are_refused_unread(world: World) -> None:
-    with world.served(Rules(body_bytes=1_000)) as api, httpx.Client(base_url=api.url) as http:
+    with (
+        world.served(Rules(body_bytes=1_000)) as api,
+        httpx.Client(base_url=api.url, verify=authorities()) as http,
+    ):
         assert http.post("/jobs", content=b"x" * 1_001).status_code == 413
 
         def endless() -> Iterator[bytes]:

@@ -14,6 +14,7 @@ import pytest
 from eth_account.signers.local import LocalAccount
 
 from deai import car
+from deai.authorities import authorities
 from deai.chain import JobAwarded
 from deai.cid import Cid, Codec
 from deai.errors import MarketUnavailable, WrongRequest
@@ -46,11 +47,13 @@ def post(world: World, api: MarketApi, signer: LocalAccount, body: bytes, **head
         "Authorization": authorization(world, api.url, signer, "POST", "/ipfs", body),
         **{name.replace("_", "-"): value for name, value in headers.items()},
     }
-    return httpx.post(f"{api.url}/ipfs", content=body, headers=fields, trust_env=False, timeout=30)
+    return httpx.post(
+        f"{api.url}/ipfs", content=body, headers=fields, trust_env=False, verify=authorities(), timeout=30
+    )
 
 
 def serves(api: MarketApi, block: Block) -> bool:
-    answer = httpx.get(f"{api.url}/ipfs/{block.cid}?format=raw", trust_env=False)
+    answer = httpx.get(f"{api.url}/ipfs/{block.cid}?format=raw", trust_env=False, verify=authorities())
     assert answer.status_code in (200, 404), answer.text
     return answer.status_code == 200 and answer.content == block.data
 
@@ -274,7 +277,14 @@ def test_a_slow_upload_ends_and_leaves_its_place(world: World, running: tuple[Ma
         "Content-Digest": f"sha-256=:{digest}:",
         "Authorization": authorization(world, api.url, world.submitter, "POST", "/ipfs", body),
     }
-    slow = httpx.post(f"{api.url}/ipfs", content=dribble(), headers=headers, timeout=20, trust_env=False)
+    slow = httpx.post(
+        f"{api.url}/ipfs",
+        content=dribble(),
+        headers=headers,
+        timeout=20,
+        trust_env=False,
+        verify=authorities(),
+    )
     assert (slow.status_code, slow.json()["error"]) == (408, "TooSlow")
     api.upload(world.provider, archive(*blocks(1)))
     assert kept(world) == 1

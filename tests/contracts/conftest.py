@@ -13,7 +13,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(CHECKOUT / "scripts"), str(Path(__file__).parent)]
 
 from court import Court  # noqa: E402
-from world import World, connect  # noqa: E402
+from node import Node  # noqa: E402
+from world import World  # noqa: E402
 
 import brownie_project  # noqa: E402
 from deai.anvil import anvil_binary  # noqa: E402
@@ -43,8 +44,8 @@ def escrow(node: str) -> World:
     """The world that all tests start from."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Brownie's own, at import
-        project = brownie_project.load()
-    return World(node, project)
+        project = brownie_project.contracts()
+    return World(Node(node), project)
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def forked(world: World, tmp_path: Path) -> Iterator[World]:
     """The world on a chain that split off from it and took another chain id."""
     state = world.rpc("anvil_dumpState")
     with anvil(tmp_path, 777) as url:
-        twin = world.on_fork(connect(url))
+        twin = world.on_fork(Node(url))
         twin.rpc("anvil_loadState", state)
         yield twin
 

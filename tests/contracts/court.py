@@ -111,7 +111,7 @@ class Court:
 
     def refusal(self, **changes: Any) -> tuple[str, tuple[Any, ...]]:
         """The error, and its arguments, with which such a panel is not made."""
-        code = self.world.project["Panel"]._build["bytecode"]
+        code = self.world.project["Panel"].bytecode
         factory = self.world.web3.eth.contract(abi=self.panel.abi, bytecode=code)
         try:
             factory.constructor(*self._arguments(**changes)).estimate_gas()
@@ -138,7 +138,7 @@ class Court:
 
     def view(self, verb: str, *args: Any) -> Any:
         """What a view of the panel answers now."""
-        return self.panel.functions[verb](*args).call()
+        return self.world.view(verb, *args, to=self.panel)
 
     def events(self, name: str, since: int | None = None) -> list[dict[str, Any]]:
         """The panel's events of that name in the newest block, or since a block."""

@@ -15,7 +15,7 @@ def test_a_bid_placed_on_chain_stands_and_locks_nothing(world: World) -> None:
     assert not world.view("isPlaced", bid)
     placed = world.send(world.provider, "bid", bid).only("BidPlaced")
     assert placed["id"] == world.key(job)
-    assert placed["bid"] == (world.key(job), world.provider.lower(), bid.price, bid.expires_at)
+    assert placed["bid"] == (world.key(job), world.provider, bid.price, bid.expires_at)
     assert world.view("isPlaced", bid)
     assert world.balance(world.provider) == balance
 

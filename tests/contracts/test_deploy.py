@@ -1,14 +1,19 @@
 """scripts/deploy.py on real nodes, and the artifacts it deploys."""
 
+import io
 import json
 import subprocess
 import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from conftest import CHECKOUT, LOCAL_CHAIN_ID, anvil
 
+import deploy
 from deai import keys
 from deai.anvil import AnvilNode
 from deai.artifacts import artifact
@@ -25,15 +30,39 @@ MOST_BYTES = 24_576
 _RULE_VIEWS = ("market", "stakeToken", "feeToken", "seatStake", "seatFee")
 
 
-def _deploy(*arguments: object) -> subprocess.CompletedProcess[str]:
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a deployment answered."""
+
+    code: int
+    output: str
+    errors: str
+
+    def summary(self) -> dict[str, Any]:
+        assert self.code == 0, self.errors
+        found: dict[str, Any] = json.loads(self.output.splitlines()[-1])
+        return found
+
+    def refusal(self) -> str:
+        """The one line it said instead of doing anything."""
+        assert (self.code, self.errors.count("\n")) == (2, 1), self.errors
+        return self.errors
+
+
+def _deploy(*arguments: object) -> Done:
+    """The command's work in this process, as Brownie takes seconds to import."""
+    output, errors = io.StringIO(), io.StringIO()
+    with warnings.catch_warnings(), redirect_stdout(output), redirect_stderr(errors):
+        warnings.simplefilter("ignore")  # Brownie's own
+        code = deploy.main([str(each) for each in arguments])
+    return Done(code, output.getvalue(), errors.getvalue())
+
+
+def _program(*arguments: object) -> Done:
+    """The command itself."""
     command = [sys.executable, str(CHECKOUT / "scripts" / "deploy.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def _summary(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def _receipts(node: AnvilNode) -> list[int]:
@@ -53,8 +82,7 @@ def _asked(node: AnvilNode, panel: Address, view: str) -> object:
 
 def test_a_deployment_to_the_local_chain_is_what_the_client_speaks_to(node: str, tmp_path: Path) -> None:
     out = tmp_path / "deployment.json"
-    done = _deploy("--rpc", node, "--out", out, "--test-token", "DAI")
-    summary = _summary(done)
+    summary = _program("--rpc", node, "--out", out, "--test-token", "DAI").summary()
     deployment = Deployment.load(out)
     assert summary["deployment"] == deployment.model_dump(mode="json")
     assert set(summary["gas"]) == {"JobMarket", "TestToken"}
@@ -96,10 +124,10 @@ def test_a_dry_run_tells_addresses_and_cost_and_sends_nothing(tmp_path: Path, ru
     arguments = ("--out", out, "--test-token", "DAI", "--panel", rules)
     with anvil(tmp_path, LOCAL_CHAIN_ID) as rpc:
         node = AnvilNode(rpc)
-        dry = _summary(_deploy("--rpc", rpc, *arguments, "--dry-run"))
+        dry = _deploy("--rpc", rpc, *arguments, "--dry-run").summary()
         assert (out.exists(), node.call("eth_blockNumber")) == (False, "0x0")
         assert dry["cost"] == sum(dry["gas"].values()) * dry["gas_price"] > 0
-        done = _summary(_deploy("--rpc", rpc, *arguments))
+        done = _deploy("--rpc", rpc, *arguments).summary()
         receipts = _receipts(node)
         deployment = Deployment.load(out)
         assert deployment.panel is not None
@@ -117,15 +145,15 @@ def test_a_dry_run_tells_addresses_and_cost_and_sends_nothing(tmp_path: Path, ru
 def test_addresses_follow_from_the_code_alone_and_what_stands_there_is_used(tmp_path: Path) -> None:
     out = tmp_path / "deployment.json"
     with anvil(tmp_path, LOCAL_CHAIN_ID) as rpc:
-        first = _summary(_deploy("--rpc", rpc, "--out", out))
+        first = _deploy("--rpc", rpc, "--out", out).summary()
         for _ in range(3):
             AnvilNode(rpc).call("evm_mine")
-        again = _summary(_deploy("--rpc", rpc, "--out", out))
+        again = _deploy("--rpc", rpc, "--out", out).summary()
     assert first["deterministic"]
     assert first["gas"]["JobMarket"] > again["gas"]["JobMarket"] == 0
     assert again["deployment"] == first["deployment"]
     with anvil(tmp_path, chain_id=7) as rpc:
-        elsewhere = _summary(_deploy("--rpc", rpc, "--out", out, "--dry-run"))
+        elsewhere = _deploy("--rpc", rpc, "--out", out, "--dry-run").summary()
     assert elsewhere["addresses"] == first["addresses"]
 
 
@@ -133,7 +161,7 @@ def test_without_the_deployer_contract_addresses_follow_from_the_sender(tmp_path
     out = tmp_path / "deployment.json"
     with anvil(tmp_path, LOCAL_CHAIN_ID) as rpc:
         AnvilNode(rpc).call("anvil_setCode", CREATE2_DEPLOYER, "0x")
-        done = _summary(_deploy("--rpc", rpc, "--out", out, "--test-token", "DAI"))
+        done = _deploy("--rpc", rpc, "--out", out, "--test-token", "DAI").summary()
         codes = [AnvilNode(rpc).call("eth_getCode", each, "latest") for each in done["addresses"].values()]
     assert not done["deterministic"]
     assert len(codes) == 2
@@ -169,7 +197,7 @@ def test_a_pace_at_the_border_of_what_can_be_judged_is_taken_by_the_panel(
     rules.write_text(json.dumps(RULES | {"pace": pace}))
     with anvil(tmp_path, LOCAL_CHAIN_ID) as rpc:
         options = ("--out", tmp_path / "deployment.json", "--test-token", "DAI", "--panel", rules)
-        _summary(_deploy("--rpc", rpc, *options))
+        _deploy("--rpc", rpc, *options).summary()
 
 
 NOBODY = "0x1111111111111111111111111111111111111111"
@@ -188,9 +216,8 @@ def test_a_panel_that_could_never_judge_is_refused_in_one_line_and_nothing_is_se
         for field, change in changes.items():
             rules.write_text(json.dumps(RULES | change))
             done = _deploy("--rpc", rpc, "--out", out, "--test-token", "DAI", "--panel", rules)
-            assert (done.returncode, out.exists()) == (2, False)
-            assert done.stderr.startswith(f"deploy: {field}: ")
-            assert done.stderr.count("\n") == 1
+            assert done.refusal().startswith(f"deploy: {field}: ")
+            assert not out.exists()
         assert AnvilNode(rpc).call("eth_blockNumber") == "0x0"
 
 
@@ -198,11 +225,10 @@ def test_a_panel_may_be_paid_in_the_native_coin_but_stakes_a_token(tmp_path: Pat
     options = ("--out", tmp_path / "deployment.json", "--test-token", "DAI", "--panel", rules, "--dry-run")
     with anvil(tmp_path, LOCAL_CHAIN_ID) as rpc:
         rules.write_text(json.dumps(RULES | {"fee_token": ZERO_ADDRESS}))
-        _summary(_deploy("--rpc", rpc, *options))
+        _deploy("--rpc", rpc, *options).summary()
         rules.write_text(json.dumps(RULES | {"stake_token": ZERO_ADDRESS}))
         refused = _deploy("--rpc", rpc, *options)
-    assert refused.returncode == 2
-    assert refused.stderr.startswith("deploy: panel.stake_token: ")
+    assert refused.refusal().startswith("deploy: panel.stake_token: ")
 
 
 def test_another_chain_asks_for_a_keystore_and_takes_it(tmp_path: Path) -> None:
@@ -210,13 +236,10 @@ def test_another_chain_asks_for_a_keystore_and_takes_it(tmp_path: Path) -> None:
     password.write_text("correct horse\n")
     key = keys.save(local_account(3), tmp_path / "keys", "deployer", "correct horse")
     with anvil(tmp_path, chain_id=7) as rpc:
-        refused = _deploy("--rpc", rpc, "--out", out)
-        assert (refused.returncode, out.exists()) == (2, False)
-        assert "keystore" in refused.stderr
-        refused = _deploy("--rpc", rpc, "--out", out, "--test-token", "DAI", "--keystore", key)
-        assert (refused.returncode, out.exists()) == (2, False)
-        done = _deploy("--rpc", rpc, "--out", out, "--keystore", key, "--password-file", password)
-        assert done.returncode == 0, done.stderr
+        assert "keystore" in _deploy("--rpc", rpc, "--out", out).refusal()
+        _deploy("--rpc", rpc, "--out", out, "--test-token", "DAI", "--keystore", key).refusal()
+        assert not out.exists()
+        _deploy("--rpc", rpc, "--out", out, "--keystore", key, "--password-file", password).summary()
     deployment = Deployment.load(out)
     assert (deployment.chain_id, deployment.tokens) == (7, ())
 
@@ -224,10 +247,10 @@ def test_another_chain_asks_for_a_keystore_and_takes_it(tmp_path: Path) -> None:
 def test_a_dead_node_is_one_clear_line_and_nothing_is_written(tmp_path: Path) -> None:
     out = tmp_path / "deployment.json"
     rpc = f"http://127.0.0.1:{free_port()}"
-    done = _deploy("--rpc", rpc, "--out", out)
-    assert (done.returncode, done.stdout, out.exists()) == (3, "", False)
-    assert done.stderr.count("\n") == 1
-    assert rpc in done.stderr
+    done = _program("--rpc", rpc, "--out", out)
+    assert (done.code, done.output, out.exists()) == (3, "", False)
+    assert done.errors.count("\n") == 1
+    assert rpc in done.errors
 
 
 @pytest.mark.parametrize(
@@ -240,9 +263,8 @@ def test_a_dead_node_is_one_clear_line_and_nothing_is_written(tmp_path: Path) ->
 )
 def test_a_wrong_argument_is_named(tmp_path: Path, arguments: tuple[str, ...], named: str) -> None:
     placed = [each if each.startswith("--") else tmp_path / each for each in arguments]
-    done = _deploy("--rpc", "http://127.0.0.1:1", *placed)
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"deploy: {named}: ")
+    refused = _deploy("--rpc", "http://127.0.0.1:1", *placed).refusal()
+    assert refused.startswith(f"deploy: {named}: ")
 
 
 def test_a_key_without_coins_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -251,9 +273,8 @@ def test_a_key_without_coins_is_refused_in_one_line(tmp_path: Path) -> None:
     keys.new(tmp_path / "keys", "poor", "p")
     with anvil(tmp_path, chain_id=7) as rpc:
         options = ("--keystore", tmp_path / "keys" / "poor.json", "--password-file", password)
-        done = _deploy("--rpc", rpc, "--out", out, *options)
-    assert (done.returncode, out.exists()) == (2, False)
-    assert done.stderr.count("\n") == 1
+        _deploy("--rpc", rpc, "--out", out, *options).refusal()
+    assert not out.exists()
 
 
 def test_the_escrow_fits_on_every_chain() -> None:

@@ -5,7 +5,6 @@ time. More of them: DEAI_HISTORIES=1000. One of them again: DEAI_HISTORIES=17-17
 """
 
 import os
-from contextlib import closing
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -35,11 +34,11 @@ def _seeds() -> range:
 
 @pytest.mark.parametrize("seed", _seeds())
 def test_model_and_contract_are_equal_after_every_step(world: World, seed: int) -> None:
-    with closing(Twin(world)) as twin:
-        history = History(twin, Random(seed))  # noqa: S311
-        for _ in range(STEPS):
-            history.step()
-        twin.compare_history()
+    twin = Twin(world)
+    history = History(twin, Random(seed))  # noqa: S311
+    for _ in range(STEPS):
+        history.step()
+    twin.compare_history()
 
 
 class History:

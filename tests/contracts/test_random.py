@@ -68,8 +68,6 @@ def at(random: Any, number: int) -> tuple[bytes, Luck]:
 
 def deploy_with(world: World, prevrandao: int) -> dict[str, Any]:
     """What a deployment answers on a chain whose blocks carry this number."""
-    code = world.project["BlockRandom"]._build["bytecode"]
-    data = "0x" + code.removeprefix("0x")
     block = {"random": f"0x{prevrandao:064x}"}
-    call = {"from": world.deployer, "data": data}
+    call = {"from": world.deployer, "data": world.project["BlockRandom"].bytecode}
     return dict(world.web3.provider.make_request("eth_call", [call, "latest", {}, block]))

@@ -4,7 +4,6 @@ from copy import copy
 from functools import cache
 from typing import Any
 
-import httpx
 from world import NOBODY, World
 
 from deai import errors
@@ -15,7 +14,6 @@ from deai.history import rebuild
 from deai.job import Address, Bid, JobId, JobState, Timestamp
 
 _GAS = 10_000_000
-_SECONDS = 60.0
 _LOOK_AT_ALL = 10
 _VERBS = {"cancel_all": "cancelAll", "deliver_and_close": "deliverAndClose"}
 
@@ -26,7 +24,6 @@ class Twin:
     def __init__(self, world: World) -> None:
         self.world = world
         self.codec, self.erc20 = Codec(world.market.abi), Codec(world.dai.abi)
-        self.http = httpx.Client(base_url=world.web3.provider.endpoint_uri, timeout=_SECONDS, trust_env=False)
         self.tokens = (world.token, NOBODY)
         self.wallet = Address(world.create("Wallet", world.submitter).address)
         self.people: tuple[Address, ...] = (*world.people, self.wallet)
@@ -45,10 +42,6 @@ class Twin:
         self.closed: dict[JobId, tuple[Any, ...]] = {}
         for person in self.people:
             self._equip(person)
-
-    def close(self) -> None:
-        """Hangs up."""
-        self.http.close()
 
     def _equip(self, person: Address) -> None:
         """Coins for gas and deposits, tokens, and the escrow's leave to take them."""
@@ -113,26 +106,9 @@ class Twin:
         return [self.codec.event(log) for log in logs]
 
     def _mine(self, sender: Address, to: str, data: str, value: int) -> dict[str, Any]:
-        call = {
-            "from": sender,
-            "to": to,
-            "data": data,
-            "value": hex(value),
-            "gas": hex(_GAS),
-            "gasPrice": hex(10**9),
-        }
-        _, sent = self._ask(("evm_setNextBlockTimestamp", self.clock), ("eth_sendTransaction", call))
-        return self.world.receipt(sent)
-
-    def _ask(self, *questions: tuple[Any, ...]) -> list[Any]:
-        """The answers of many requests at once."""
-        body = [
-            {"jsonrpc": "2.0", "id": place, "method": method, "params": params}
-            for place, (method, *params) in enumerate(questions)
-        ]
-        answers = sorted(self.http.post("", json=body).json(), key=lambda answer: int(answer["id"]))
-        assert all("result" in answer for answer in answers), answers
-        return [answer["result"] for answer in answers]
+        self.world.rpc("evm_setNextBlockTimestamp", self.clock)
+        call = {"from": sender, "to": to, "data": data, "value": hex(value), "gas": hex(_GAS)}
+        return self.world.node.send(call)
 
     # What must be equal.
 
@@ -159,7 +135,7 @@ class Twin:
             for view, values, _ in wanted
         ]
         holding = {"to": self.world.token, "data": self.erc20.call("balanceOf", market)}
-        *answers, tokens, coins = self._ask(
+        *answers, tokens, coins = self.world.node.ask(
             *calls, ("eth_call", holding, "latest"), ("eth_getBalance", market, "latest")
         )
         for (view, values, expected), answer in zip(wanted, answers, strict=True):

@@ -1,22 +1,21 @@
 """A chain with the escrow on it, and the people who use it: what the contract's tests speak through."""
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any
 
-import requests
 from eth_abi.abi import decode, encode
 from eth_account.signers.local import LocalAccount
 from eth_typing import Hash32
 from eth_utils.abi import abi_to_signature, collapse_if_tuple
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
-from web3 import HTTPProvider, Web3
+from node import Node, Refused
 
+from brownie_project import Contract
 from deai import signing
 from deai.anvil import local_account
 from deai.job import ZERO_ADDRESS, Address, Bid, Job, JobId, JobState, Outcome, Terms, Timestamp, Wei
@@ -25,7 +24,6 @@ from deai.signing import Domain
 ONE = 10**18
 RESULT = b"\x07" * 32
 _GAS = 3_000_000
-_MINE_SECONDS = 10
 _ADDRESS_LETTERS = 42
 _PANIC = {"type": "error", "name": "Panic", "inputs": [{"name": "code", "type": "uint256"}]}
 
@@ -73,13 +71,6 @@ class Sent:
         return log.values
 
 
-def connect(node: str) -> Any:
-    """A plain connection: Brownie's own looks at every answer, and each request at the environment's proxies, which takes longer than the chain."""
-    session = requests.Session()
-    session.trust_env = False
-    return Web3(HTTPProvider(node, session=session, exception_retry_configuration=None))
-
-
 def calldata(contract: Any, verb: str, *args: Any) -> str:
     """What calls `verb` of the contract; orders and terms may be ours."""
     entry = _function(contract, verb)
@@ -105,10 +96,10 @@ _job_id = cache(signing.job_id)
 class World:
     """The escrow `market`, the token `dai`, and accounts with balances in both."""
 
-    def __init__(self, node: str, project: Any) -> None:
-        """`node` is the URL of a chain; `project` has the contracts that Brownie compiled."""
-        self.web3, self.project = connect(node), project
-        abis = [[_PANIC], *(contract.abi for contract in project)]
+    def __init__(self, node: Node, project: Mapping[str, Contract]) -> None:
+        """`project` has the contracts by name."""
+        self.node, self.project = node, project
+        abis: list[Any] = [[_PANIC], *(contract.abi for contract in project.values())]
         known = [item for abi in abis for item in abi if item["type"] == "error"]
         self._errors = {keccak(text=abi_to_signature(item))[:4]: item for item in known}
         self.people: dict[Address, LocalAccount] = {}
@@ -134,18 +125,19 @@ class World:
         """The newest block's time."""
         return Timestamp(int(self.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16))
 
+    @property
+    def web3(self) -> Any:
+        return self.node.web3
+
     def rpc(self, method: str, *params: Any) -> Any:
         """A raw request to the node."""
-        answer = self.web3.provider.make_request(method, list(params))
-        if "error" in answer:
-            raise RuntimeError(f"{method}: {answer['error']}")
-        return answer["result"]
+        return self.node.rpc(method, *params)
 
-    def on_fork(self, web3: Any) -> "World":
+    def on_fork(self, node: Node) -> "World":
         """The same people and contracts by another node, which split off from this chain."""
         twin = copy(self)
-        twin.web3 = web3
-        twin.market = web3.eth.contract(address=self.market.address, abi=self.market.abi)
+        twin.node = node
+        twin.market = node.web3.eth.contract(address=self.market.address, abi=self.market.abi)
         return twin
 
     @contextmanager
@@ -159,15 +151,13 @@ class World:
 
     def create(self, name: str, *args: Any, value: int = 0) -> Any:
         """A new contract of the project, as Brownie compiled it."""
-        build = self.project[name]._build
-        factory = self.web3.eth.contract(abi=build["abi"], bytecode=build["bytecode"])
+        made = self.project[name]
+        factory = self.web3.eth.contract(abi=made.abi, bytecode=made.bytecode)
         data = factory.constructor(*args).data_in_transaction
-        receipt = self._mine(
+        receipt = self.node.send(
             {"from": self.deployer, "data": data, "gas": hex(8_000_000), "value": hex(value)}
         )
-        return self.web3.eth.contract(
-            address=to_checksum_address(receipt["contractAddress"]), abi=build["abi"]
-        )
+        return self.web3.eth.contract(address=to_checksum_address(receipt["contractAddress"]), abi=made.abi)
 
     def send(
         self,
@@ -185,7 +175,7 @@ class World:
         data = calldata(contract, verb, *args)
         if at is not None:
             self.rpc("evm_setNextBlockTimestamp", at)
-        receipt = self._mine(
+        receipt = self.node.send(
             {"from": sender, "to": contract.address, "data": data, "gas": hex(gas), "value": hex(value)}
         )
         if int(receipt["status"], 16) == 0:
@@ -193,9 +183,8 @@ class World:
             if trace["error"].lower().startswith("outofgas"):
                 raise Reverted("OutOfGas", ())
             raise self.error(bytes.fromhex(trace.get("output", "0x")[2:]))
-        block = self.rpc("eth_getBlockByNumber", receipt["blockNumber"], False)
         return Sent(
-            int(receipt["gasUsed"], 16), int(block["timestamp"], 16), tuple(self.logs(receipt["logs"]))
+            int(receipt["gasUsed"], 16), int(receipt["blockTimestamp"]), tuple(self.logs(receipt["logs"]))
         )
 
     def in_one_block(self, calls: Sequence[tuple[Any, ...]], at: int) -> list[bool]:
@@ -213,16 +202,17 @@ class World:
             self.rpc("evm_mine")
         finally:
             self.rpc("evm_setAutomine", True)
-        receipts = [self.receipt(each) for each in sent]
+        receipts = self.node.ask(*(("eth_getTransactionReceipt", each) for each in sent))
         assert len({receipt["blockNumber"] for receipt in receipts}) == 1
         assert [int(receipt["transactionIndex"], 16) for receipt in receipts] == list(range(len(calls)))
         return [int(receipt["status"], 16) == 1 for receipt in receipts]
 
-    def view(self, verb: str, *args: Any) -> Any:
-        """What a view of the escrow answers now."""
-        call = {"to": self.market.address, "data": self.data(verb, *args)}
+    def view(self, verb: str, *args: Any, to: Any = None) -> Any:
+        """What a view of the escrow (or of the contract `to`) answers now."""
+        contract = to or self.market
+        call = {"to": contract.address, "data": calldata(contract, verb, *args)}
         answer = bytes.fromhex(self.rpc("eth_call", call, "latest")[2:])
-        outputs = _function(self.market, verb)["outputs"]
+        outputs = _function(contract, verb)["outputs"]
         values = decode([collapse_if_tuple(item) for item in outputs], answer)
         checked = [_checksummed(value, item) for value, item in zip(values, outputs, strict=True)]
         return checked[0] if len(checked) == 1 else checked
@@ -230,10 +220,10 @@ class World:
     def ask(self, sender: Address, data: bytes, value: int = 0) -> bytes:
         """What the escrow would answer to this raw call. Raises Reverted."""
         call = {"from": sender, "to": self.market.address, "data": "0x" + data.hex(), "value": hex(value)}
-        answer = self.web3.provider.make_request("eth_call", [call, "latest"])
-        if "error" in answer:
-            raise self.error(bytes.fromhex(answer["error"].get("data", "0x")[2:]))
-        return bytes.fromhex(answer["result"][2:])
+        try:
+            return bytes.fromhex(self.rpc("eth_call", call, "latest")[2:])
+        except Refused as refused:
+            raise self.error(bytes.fromhex(refused.error.get("data", "0x")[2:])) from None
 
     def data(self, verb: str, *args: Any) -> str:
         """The calldata of a call to the escrow."""
@@ -255,18 +245,6 @@ class World:
             for item, topic in zip(fixed, topics[1:], strict=True):
                 values[item["name"]] = _checksummed(decode([item["type"]], topic)[0], item)
             yield Log(abi["name"], values)
-
-    def _mine(self, transaction: dict[str, Any]) -> dict[str, Any]:
-        sent = self.rpc("eth_sendTransaction", {"gasPrice": hex(2 * 10**9), **transaction})
-        return self.receipt(sent)
-
-    def receipt(self, transaction: str) -> dict[str, Any]:
-        """The receipt, waited for: Anvil may answer before it has mined."""
-        deadline = time.monotonic() + _MINE_SECONDS
-        while (receipt := self.rpc("eth_getTransactionReceipt", transaction)) is None:
-            assert time.monotonic() < deadline, f"{transaction} was not mined"
-            time.sleep(0.002)
-        return dict(receipt)
 
     def error(self, raw: bytes) -> Reverted:
         """The error that was encoded so."""
@@ -447,6 +425,8 @@ def plain(value: Any) -> Any:
 
 
 def _checksummed(value: Any, item: dict[str, Any]) -> Any:
+    if item["type"] == "tuple":
+        return tuple(_checksummed(each, part) for each, part in zip(value, item["components"], strict=True))
     return to_checksum_address(value) if item["type"] == "address" else value
 
 

@@ -18,7 +18,7 @@ abstract contract Histories {
     History internal history;
 
     function setUp() public {
-        history = new History(IJobMarket(CHEATS.deployCode("JobMarket.sol:JobMarket")));
+        history = new History(IJobMarket(CHEATS.deployCode("client/deai/abi/JobMarket.json")));
     }
 
     function targetContracts() external view returns (address[] memory targets) {

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from deai import unixfs
+from deai.authorities import authorities
 from deai.chain import JobAwarded, JobClosed, JobDelivered
 from deai.errors import ContentMissing
 from deai.job import JobId, Outcome
@@ -338,7 +339,9 @@ class World:
         ]
         if not calls:
             return []
-        answers = httpx.post(self.net.rpc, json=calls, timeout=30, trust_env=False).json()
+        answers = httpx.post(
+            self.net.rpc, json=calls, timeout=30, trust_env=False, verify=authorities()
+        ).json()
         return [each["result"] for each in sorted(answers, key=lambda each: each["id"])]
 
     def _leaks(self) -> list[str]:
