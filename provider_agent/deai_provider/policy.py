@@ -23,6 +23,9 @@ from deai.spec import Spec
 BID_SECONDS = MAX_BID_SECONDS - 20
 """How long a bid of ours lives: less than bids may, so that clocks may differ a little."""
 
+CLOCK_SECONDS = 5
+"""What a market's clock may be ahead of ours: it matches a job once the ramp has reached the price by its own."""
+
 PATIENCE_SECONDS = 10
 """How long a market has for the award, once anyone may send it, before the agent sends it."""
 
@@ -118,7 +121,8 @@ class Refusal:
 def bid(job: Job, spec: Spec, rules: Rules, room: Room, now: Timestamp) -> Wei | Refusal:
     """The price to bid for the whole job, in the token's smallest unit, or why not.
 
-    The price is `ask.quote`, and never above what the job's ramp allows now.
+    The price is `ask.quote`, and never above what the job's ramp allows in CLOCK_SECONDS. An award before the ramp is there would be
+    refused by the chain; we send none so early.
     """
     reason = (
         _unserved(job, rules)
@@ -129,7 +133,7 @@ def bid(job: Job, spec: Spec, rules: Rules, room: Room, now: Timestamp) -> Wei |
     if reason:
         return Refusal(reason)
     price = quote(rules.prices[job.token], spec.resources, spec.max_seconds)
-    allowed = ramp(job, now)
+    allowed = ramp(job, Timestamp(now + CLOCK_SECONDS))
     if price > job.price_cap:
         return Refusal(f"price: {price} asked, the job's cap is {job.price_cap}")
     if price > allowed:

@@ -15,8 +15,12 @@ from deai.spec import Resources
 NOBODY = 65_534
 """The user and the group that every run is."""
 SCRATCH = "/tmp"  # noqa: S108 - the container's
-MAX_PIDS = 4_096
-"""Processes and threads of a run."""
+MIN_PIDS, MAX_PIDS = 64, 4_096
+"""Processes and threads of a run with the least and with much memory."""
+PIDS_PER_MIB = 2
+"""Processes and threads between, for each MiB of memory. A process costs the kernel some 170 KiB: with more of them, a bomb of forks runs into the
+memory's limit instead, where hundreds look for memory at once and take a minute to die.
+"""
 MAX_FILES = 8_192
 """Open files of each process. Low enough for an engine that was started with few itself."""
 
@@ -47,7 +51,7 @@ def host_config(
             SCRATCH: f"rw,nosuid,nodev,exec,mode=1777,size={scratch_mib}m,nr_inodes={scratch_mib * _INODES_PER_MIB}"
         },
         "ShmSize": half_mib * _MIB,
-        "PidsLimit": MAX_PIDS,
+        "PidsLimit": max_pids(limits),
         "Memory": memory,
         "MemorySwap": memory,
         "NanoCpus": limits.cpu_millis * 1_000_000,
@@ -59,6 +63,11 @@ def host_config(
         "RestartPolicy": {"Name": "no"},
         "AutoRemove": False,
     }
+
+
+def max_pids(limits: Resources) -> int:
+    """How many processes and threads a run may have at once."""
+    return min(MAX_PIDS, max(MIN_PIDS, limits.memory_mib * PIDS_PER_MIB))
 
 
 def environment(given: Sequence[tuple[str, str]], gpus: Sequence[str]) -> list[str]:

@@ -156,11 +156,17 @@ def test_a_job_of_a_later_epoch_of_its_submitter_is_bid_on() -> None:
     assert bid(replace(JOB, epoch=3), room=replace(ROOM, epoch=3)) == 1_300
 
 
-def test_a_price_that_the_ramp_has_not_reached_is_refused_and_says_so() -> None:
+def test_a_price_that_the_ramp_does_not_reach_in_a_moment_is_refused_and_says_so() -> None:
     slow = replace(JOB, price_start=Wei(1_000))
-    decision = bid(slow, now=Timestamp(NOW + 60 + 179))
+    reached = next(at for at in range(NOW, NOW + 1_000) if ramp(slow, Timestamp(at)) >= 1_300)
+    decision = bid(slow, now=Timestamp(reached - policy.CLOCK_SECONDS - 1))
     assert isinstance(decision, Refusal)
     assert "ramp allows 1298 now" in decision.reason
+    assert bid(slow, now=Timestamp(reached - policy.CLOCK_SECONDS)) == 1_300
+
+
+def test_an_award_of_our_own_is_never_sent_before_the_ramp_is_there() -> None:
+    assert policy.CLOCK_SECONDS < policy.PATIENCE_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -229,7 +235,7 @@ def test_whatever_the_job_a_price_never_exceeds_ramp_cap_or_funds(
     decision = bid(job, room=replace(ROOM, funds=Wei(funds)), now=Timestamp(now))
     if not isinstance(decision, Refusal):
         assert decision == quote(PRICES, SPEC.resources, SPEC.max_seconds)
-        assert decision <= min(ramp(job, Timestamp(now)), job.price_cap, funds)
+        assert decision <= min(ramp(job, Timestamp(now + policy.CLOCK_SECONDS)), job.price_cap, funds)
 
 
 def test_a_bid_lives_shorter_than_bids_may() -> None:
