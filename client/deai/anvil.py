@@ -46,6 +46,7 @@ LOCAL_PACE = CasePace(
 _SEAT_STAKE, _SEAT_FEE = "10", "0.1"
 _PANEL_TYPES = ["address"] * 4 + ["uint256"] * 2 + ["uint32"] * 7
 _CALL_SECONDS = 30.0
+_MINED_POLL_SECONDS = 0.005
 
 
 def local_account(index: int) -> LocalAccount:
@@ -134,8 +135,7 @@ class AnvilNode:
 
     def _create(self, sender: str, name: ContractName, arguments: bytes = b"") -> tuple[Address, int]:
         code = artifact(name).bytecode + arguments.hex()
-        sent = self.call("eth_sendTransaction", {"from": sender, "data": code})
-        receipt = self.call("eth_getTransactionReceipt", sent)
+        receipt = self._mined({"from": sender, "data": code})
         if int(receipt["status"], 16) != 1:
             raise ChainUnavailable(f"{name}: the local chain did not take it")
         return Address(to_checksum_address(receipt["contractAddress"])), int(receipt["blockNumber"], 16)
@@ -152,9 +152,20 @@ class AnvilNode:
     def send(self, sender: Address, to: Address, contract: ContractName, verb: str, *values: object) -> None:
         """A transaction of one of the node's own accounts."""
         data = Codec(artifact(contract).abi).call(verb, *values)
-        sent = self.call("eth_sendTransaction", {"from": sender, "to": to, "data": data})
-        if int(self.call("eth_getTransactionReceipt", sent)["status"], 16) != 1:
-            raise ChainUnavailable(f"{verb}: the local chain undid {sent}")
+        receipt = self._mined({"from": sender, "to": to, "data": data})
+        if int(receipt["status"], 16) != 1:
+            raise ChainUnavailable(f"{verb}: the local chain undid {receipt['transactionHash']}")
+
+    def _mined(self, transaction: dict[str, str]) -> dict[str, Any]:
+        """The receipt of a transaction of one of the node's own accounts. The node takes it first, and mines it a moment later."""
+        sent = self.call("eth_sendTransaction", transaction)
+        deadline = time.monotonic() + _CALL_SECONDS
+        while (receipt := self.call("eth_getTransactionReceipt", sent)) is None:
+            if time.monotonic() > deadline:
+                raise ChainUnavailable(f"{self.rpc}: {sent} was not mined within {_CALL_SECONDS:g} s")
+            time.sleep(_MINED_POLL_SECONDS)
+        found: dict[str, Any] = receipt
+        return found
 
     def advance(self, seconds: int) -> None:
         """Moves the chain's clock, and mines a block. The machine's clock stays."""
