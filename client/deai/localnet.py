@@ -45,6 +45,8 @@ __all__ = [
 
 SYMBOL = "DAI"
 _BLOCK_SECONDS = 12
+_JUDGED_BLOCK_SECONDS = 3
+"""With verifiers: a draw waits for two blocks."""
 _ROLES = ("deployer", "market", "provider", "submitter")
 _PRICES = {"job": "0.01", "core_second": "0.00001", "gib_second": "0.000005", "gpu_second": "0.001"}
 _PROGRAMS = {"deai-market": "pip install deai-market", "deai-provider": "pip install deai-provider"}
@@ -63,6 +65,7 @@ class Localnet:
 
     def __init__(self, folder: Path, say: Say, *, docker_host: str | None = None, verifiers: int = 0) -> None:
         self.folder, self.say, self.docker_host, self.verifiers = folder, say, docker_host, verifiers
+        self.block_seconds = _JUDGED_BLOCK_SECONDS if verifiers else _BLOCK_SECONDS
         self.programs: dict[str, Program] = {}
         self.accounts = {role: local_account(index) for index, role in enumerate(_ROLES)}
         self.deployment_file = folder / "deployment.json"
@@ -202,7 +205,7 @@ class Localnet:
             # With each transaction, and else now and then: verifiers are drawn by a later block than the one that asks for it.
             "--mixed-mining",
             "--block-time",
-            str(_BLOCK_SECONDS),
+            str(self.block_seconds),
         ]
         load = ["--load-state", str(self.chain_file)] if self.chain_file.exists() else []
         return [*command, "--mnemonic", MNEMONIC, *load]

@@ -21,7 +21,9 @@ from deai.wire import JobView
 
 JOBS, LINES = 10, 6
 _TAIL_BYTES, _READ_BYTES = 1_000, 1 << 16
-_SAVE_SECONDS = 2.0
+_ASKED_BLOCKS = 8
+_SAVE_SECONDS, _SAVE_EMPTY_SECONDS = 2.0, 60.0
+"""How often the chain is saved while transactions come, and while its blocks are empty: what is written grows with each block."""
 _QUIET = "anvil"
 """Writes a line for each call."""
 _STYLES = {
@@ -65,7 +67,8 @@ class Eye:
             for name, program in net.programs.items()
             if name != _QUIET
         }
-        self._saved, self._saved_at = -1, 0.0
+        self._saved, self._saved_at = -1, float("-inf")
+        self._seen, self._unsaved = -1, False
 
     def __enter__(self) -> "Eye":
         return self
@@ -102,10 +105,22 @@ class Eye:
 
     def _chain(self) -> str:
         block = int(self._net.node("eth_blockNumber"), 16)
-        if block != self._saved and time.monotonic() - self._saved_at > _SAVE_SECONDS:
+        if block != self._seen:
+            self._unsaved = self._unsaved or self._used(block)
+            self._seen = block
+        pause = _SAVE_SECONDS if self._unsaved else _SAVE_EMPTY_SECONDS
+        if block != self._saved and time.monotonic() - self._saved_at > pause:
             self._net.save_chain()
-            self._saved, self._saved_at = block, time.monotonic()
+            self._saved, self._saved_at, self._unsaved = block, time.monotonic(), False
         return f"{self._net.rpc}, block {block}"
+
+    def _used(self, block: int) -> bool:
+        """Whether the blocks since the last look, up to this one, hold a transaction. Of many, that is not asked."""
+        new = range(self._seen + 1, block + 1)
+        if not 0 < len(new) <= _ASKED_BLOCKS:
+            return True
+        counts = (self._net.node("eth_getBlockTransactionCountByNumber", hex(number)) for number in new)
+        return any(int(count, 16) for count in counts)
 
     def _slots(self) -> str:
         asks = [Ask.parse(signed.ask.encode()) for signed in self._market.asks()]

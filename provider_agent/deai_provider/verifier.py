@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 
@@ -21,6 +22,17 @@ _STAGGER_POLLS = 8
 _STOP_SECONDS = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What the chain said of a dispute when the block with the hash `head` was its newest."""
+
+    head: str
+    state: JobState
+    case: Case | None
+    seat: Seat | None
+    """Ours."""
+
+
 class Verifier:
     """One verifier on one machine. `run` returns after `stop`; a later one over the same folder goes on with its seats."""
 
@@ -30,6 +42,9 @@ class Verifier:
         self._disputes: dict[JobId, Dispute] = {}
         self._seen = set[tuple[JobId, str]]()
         self._cursor: int | None = None
+        self._head = ""
+        """The hash of the block up to which all was taken in. Until there is another, no case changes."""
+        self._views: dict[JobId, _View] = {}
         self._hearings: dict[JobId, threading.Thread] = {}
         self._due: dict[tuple[JobId, Phase, int], float] = {}
         """Since when, by the monotonic clock, anyone may move a case on."""
@@ -69,6 +84,8 @@ class Verifier:
         bench = self._bench
         head = bench.chain.head()
         bench.clock.saw(head)
+        if head.hash == self._head:
+            return
         if self._cursor is None:
             self._resume(head.number)
             self._cursor = max(bench.first_block, head.number - bench.look_back_blocks)
@@ -77,7 +94,7 @@ class Verifier:
             if isinstance(event, JobDisputed) and (event.id, event.block_hash) not in self._seen:
                 self._take(event)
                 self._seen.add((event.id, event.block_hash))
-        self._cursor = head.number
+        self._cursor, self._head = head.number, head.hash
 
     def _resume(self, head: int) -> None:
         """Takes in the disputes that we have a vote in, however old they are."""
@@ -102,9 +119,9 @@ class Verifier:
         return [self._went_well(partial(self._push, dispute)) for dispute in list(self._disputes.values())]
 
     def _push(self, dispute: Dispute) -> None:
-        bench, id_ = self._bench, dispute.id
-        case = bench.panel.case(id_)
-        if bench.chain.state(id_)[0] is not JobState.DISPUTED or (case and case.phase is Phase.CLOSED):
+        id_, view = dispute.id, self._view(dispute.id)
+        case, seat = view.case, view.seat
+        if view.state is not JobState.DISPUTED or (case and case.phase is Phase.CLOSED):
             self._end(id_)
             return
         self._over.pop(id_, None)
@@ -113,7 +130,6 @@ class Verifier:
         elif case.phase is Phase.DRAWING:
             self._draw(dispute, case)
         else:
-            seat = next((each for each in bench.panel.seats(id_) if each.account == bench.address), None)
             if case.phase is Phase.VOTING:
                 if seat is not None and not seat.voted:
                     self._vote(dispute, case)
@@ -121,8 +137,18 @@ class Verifier:
                 self._reveal(id_, seat)
             # Seats that nobody took are drawn anew at the deadline, not before.
             all_did = case.open == 0 and (case.phase is Phase.REVEALING or case.empty == 0)
-            if all_did or bench.now() >= case.deadline:
+            if all_did or self._bench.clock.now() >= case.deadline:
                 self._when_due(dispute, case, partial(self._advance, dispute))
+
+    def _view(self, id_: JobId) -> _View:
+        """The job and its case as of the block that was taken in last: a verifier that waits asks its node for no more than the newest block."""
+        panel, view = self._bench.panel, self._views.get(id_)
+        if view is None or view.head != self._head:
+            case, seats = panel.case(id_), panel.seats(id_)
+            seat = next((each for each in seats if each.account == self._bench.address), None)
+            view = _View(self._head, self._bench.chain.state(id_)[0], case, seat)
+            self._views[id_] = view
+        return view
 
     def _open(self, dispute: Dispute) -> None:
         job = self._bench.panel.job(dispute.award)
@@ -133,9 +159,9 @@ class Verifier:
 
     def _draw(self, dispute: Dispute, case: Case) -> None:
         bench = self._bench
-        if bench.now() >= case.deadline:
+        if bench.clock.now() >= case.deadline:
             self._when_due(dispute, case, partial(self._advance, dispute))
-        elif bench.chain.head().number > case.draw_block:
+        elif (self._cursor or 0) > case.draw_block:
             number = case.resource_class
             self._when_due(
                 dispute, case, lambda: self._try("draw", lambda: bench.panel.draw(bench.account, number))
@@ -167,11 +193,11 @@ class Verifier:
         vote = bench.votes.find(id_)
         if vote is None:
             hearing = self._hearings.get(id_)
-            if (hearing is None or not hearing.is_alive()) and bench.now() < case.deadline:
+            if (hearing is None or not hearing.is_alive()) and bench.clock.now() < case.deadline:
                 work = Hearing(bench, dispute, case, self._free)
                 self._hearings[id_] = threading.Thread(target=work.carry, name=id_[:10], daemon=True)
                 self._hearings[id_].start()
-        elif case.vote_from <= bench.now() < case.deadline:
+        elif case.vote_from <= bench.clock.now() < case.deadline:
             sealed = seal(bench.address, id_, vote.verdict, vote.digest, vote.salt)
             self._try("vote", lambda: bench.panel.commit(bench.account, id_, sealed))
 
@@ -208,6 +234,7 @@ class Verifier:
         self._hearings.pop(id_, None)
         self._disputes.pop(id_, None)
         self._over.pop(id_, None)
+        self._views.pop(id_, None)
         self._seen = {each for each in self._seen if each[0] != id_}
         self._due = {moment: since for moment, since in self._due.items() if moment[0] != id_}
         _log.info("%s: its case is over", id_)

@@ -2,7 +2,7 @@
 
 from tests.adapters.chain_fixtures import anvil, anvil_ground, deployment, ground, memory_ground
 from tests.adapters.market_fixtures import api, http, world
-from tests.adapters.panel_fixtures import panel_world
+from tests.adapters.panel_fixtures import panel_court, panel_world
 
 __all__ = [
     "anvil",
@@ -12,6 +12,7 @@ __all__ = [
     "ground",
     "http",
     "memory_ground",
+    "panel_court",
     "panel_world",
     "world",
 ]

@@ -47,7 +47,7 @@ PACE = CasePace(
     draw_blocks=1,
     open_seconds=600,
     draw_seconds=300,
-    cure_seconds=2,
+    cure_seconds=1,
     vote_seconds=120,
     reveal_seconds=120,
     unstake_seconds=30 * 86_400,
@@ -61,6 +61,8 @@ class PanelWorld:
 
     def __init__(self, node: AnvilNode, folder: Path) -> None:
         self.node, self.folder = node, folder
+        self.since = 0
+        """The block from which on verifiers know of cases."""
         self.deployment = node.deploy("DAI", PACE)
         self.journal = Journal(folder / "journal")
         self.chain = Web3Chain(node.rpc, self.deployment, journal=self.journal)
@@ -120,7 +122,7 @@ class PanelWorld:
             measure=lambda: Capacity(cpu_millis=cpu_millis, memory_mib=4_096, disk_mib=8_192, slots=1),
             work=work,
             slots=1,
-            first_block=self.deployment.block,
+            first_block=self.since,
             look_back_blocks=look_back_blocks,
             clock=ChainClock(),
             poll_seconds=POLL,
@@ -250,10 +252,11 @@ class PanelWorld:
 
 
 @pytest.fixture(scope="module")
-def panel_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PanelWorld]:
+def panel_court(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PanelWorld]:
     """A node of this module's own, with a panel."""
     folder, port = tmp_path_factory.mktemp("panel"), str(free_port())
-    blocks = ["--mixed-mining", "--block-time", "1"]
+    # Draws wait for later blocks.
+    blocks = ["--mixed-mining", "--block-time", "0.25"]
     command = [str(anvil_binary()), "--port", port, "--hardfork", "cancun", "--chain-id", "31337", *blocks]
     program = Program("anvil", command, folder / "anvil.log")
     node = AnvilNode(f"http://127.0.0.1:{port}")
@@ -262,3 +265,10 @@ def panel_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PanelWorld
         yield PanelWorld(node, folder)
     finally:
         program.stop()
+
+
+@pytest.fixture
+def panel_world(panel_court: PanelWorld) -> PanelWorld:
+    """The module's panel, as verifiers see it who know nothing of the cases before this test's."""
+    panel_court.since = panel_court.chain.head().number
+    return panel_court

@@ -126,7 +126,10 @@ class LocalRegistry:
                 "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in layers],
             },
         } | config
-        parts = [json.dumps(value).encode(), *(gzip.compress(layer, mtime=0) for layer in layers)]
+        parts = [
+            json.dumps(value).encode(),
+            *(gzip.compress(layer, compresslevel=1, mtime=0) for layer in layers),
+        ]
         kinds = [
             "application/vnd.docker.container.image.v1+json",
             *["application/vnd.docker.image.rootfs.diff.tar.gzip"] * len(layers),

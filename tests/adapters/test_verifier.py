@@ -70,11 +70,30 @@ def test_three_verifiers_open_draw_vote_rule_and_are_paid(panel_world: PanelWorl
     assert panel_world.chain.token_balance(panel_world.token, Address(A.address)) - before == FEE // 3
 
 
+class Watched:
+    """The chain, and how often its reader was told that a job is closed."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+        self.closed = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._chain, name)
+
+    def state(self, id_: JobId) -> tuple[JobState, Outcome]:
+        found = self._chain.state(id_)
+        self.closed += found[0] is JobState.CLOSED
+        return found
+
+
 def test_a_made_up_result_is_found_out_and_nothing_of_the_case_stays(panel_world: PanelWorld) -> None:
     number = panel_world.new_class(A, B, C)
-    with verifiers(panel_world, A, B, C):
+    watched = Watched(panel_world.chain)
+    with verifiers(panel_world, B, C), panel_world.verifier(A, chain=cast("Chain", watched)):
         id_ = panel_world.disputed(panel_world.job(number), panel_world.result(b"41"))
         assert panel_world.closed(id_).verdict is Verdict.BAD
+        # Blocks count from the moment on at which A saw that it is over: at its second look, it has noted the first.
+        panel_world.until(lambda: watched.closed >= 2)
         vote = panel_world.folder / A.address / "votes" / f"{id_}.json"
         assert vote.exists(), "a reorg may still bring the case back"
         panel_world.node.call("anvil_mine", hex(2 * REORG_BLOCKS))

@@ -177,7 +177,7 @@ class Court:
     ) -> Address:
         """An account that stakes so many tickets."""
         account = account or self.person()
-        allowed = self.stake_token.functions.allowance(account, self.panel.address).call()
+        allowed = self.world.view("allowance", account, self.panel.address, to=self.stake_token)
         if allowed < tickets * SEAT_STAKE:
             self.approve(account, tickets * SEAT_STAKE)
         self.send(account, "stake", resource_class, tickets)
@@ -203,7 +203,7 @@ class Court:
 
     def staked(self, account: Address) -> int:
         """What the account holds of the stake's token outside of the panel."""
-        return int(self.stake_token.functions.balanceOf(account).call())
+        return int(self.world.view("balanceOf", account, to=self.stake_token))
 
     # Cases.
 

@@ -78,8 +78,11 @@ class Callback:
             world.send(world.rival, self.outer, self.money, world.rival, 30, at=at)
         else:
             world.send(world.rival, "withdraw", self.money, self.me, 30, at=at)
-        assert self.contract.functions.called().call()
-        return self.contract.functions.succeeded().call(), self.contract.functions.answer().call()
+        called, succeeded, answer = (
+            world.view(each, to=self.contract) for each in ("called", "succeeded", "answer")
+        )
+        assert called
+        return succeeded, answer
 
     def act(self, verb: str, *args: Any) -> None:
         """Lets the hostile contract call the escrow outside any transfer."""

@@ -7,7 +7,7 @@ import pytest
 import image as builder
 from deai.localnet import Localnet
 from deai.submitter import Submitter
-from tests.journeys.users import IMAGE, ROOT, Cli, Jobs
+from tests.journeys.users import IMAGE, ROOT, Cli, CliInProcess, Jobs
 
 
 @pytest.fixture(scope="session")
@@ -22,9 +22,15 @@ def cli(net: Localnet) -> Cli:
 
 
 @pytest.fixture(scope="session")
-def image(cli: Cli) -> str:
+def quick(net: Localnet) -> Cli:
+    """The same without a process for each command."""
+    return CliInProcess(net.client_environment())
+
+
+@pytest.fixture(scope="session")
+def image(quick: Cli) -> str:
     """The image archive, in the store under the name that the users' documents use."""
-    cid: str = cli.json("add", builder.build(ROOT / ".cache" / "image").archive, "--image", IMAGE)["cid"]
+    cid: str = quick.json("add", builder.build(ROOT / ".cache" / "image").archive, "--image", IMAGE)["cid"]
     return cid
 
 

@@ -2,10 +2,11 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from click.testing import CliRunner
 from eth_account.signers.local import LocalAccount
 
 from deai import keys
@@ -14,11 +15,13 @@ from deai.job import Address, Wei
 from deai.localnet import Localnet
 from deai.panel import CasePace
 from deai.program import Program
+from deai_provider import __main__ as program
 from tests.journeys.users import ROOT
 
 DAI = 10**18
 SEAT_STAKE = Wei(10 * DAI)
-CURE_SECONDS = 4
+CURE_SECONDS = 2
+POLL_SECONDS = 0.1
 _FIRST_ACCOUNT = 4
 
 
@@ -26,7 +29,7 @@ class CourtNet(Localnet):
     """A market whose panel is quick, and so is its chain: draws wait for blocks."""
 
     pace: ClassVar[CasePace] = CasePace(
-        draw_blocks=2,
+        draw_blocks=1,
         open_seconds=600,
         draw_seconds=300,
         cure_seconds=CURE_SECONDS,
@@ -47,6 +50,7 @@ class CourtNet(Localnet):
         own = {
             "PYTHONPATH": str(ROOT),
             "DEAI_PROVIDER_SLOTS": "4",
+            "DEAI_PROVIDER_POLL_SECONDS": str(POLL_SECONDS),
             "DEAI_PROVIDER_PANEL_CLASSES": "[0, 1, 2]",
         }
         return super().provider_environment() | own
@@ -92,6 +96,13 @@ class CourtNet(Localnet):
         command = [sys.executable, "-m", "tests.journeys.lying_verifier"] if lying else honest
         environment = self.verifier_environment(index) | {"PYTHONPATH": str(ROOT)}
         return self._spawn(f"verifier-{index}", [*command, "verify"], environment)
+
+
+def provider_command(environment: Mapping[str, str], *words: str) -> str:
+    """What `deai-provider` prints, without a process for it."""
+    done = CliRunner().invoke(program.cli, words, env=dict(environment))
+    assert done.exit_code == 0, done.output
+    return done.stdout
 
 
 def until(what: Callable[[], Any], seconds: float = 60.0) -> Any:

@@ -17,11 +17,6 @@ GOOD_CID = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
 WRONG, UNAVAILABLE = 2, 3
 
 
-@pytest.fixture(scope="module")
-def quick(net: Localnet) -> Cli:
-    return CliInProcess(net.client_environment())
-
-
 @pytest.fixture
 def flags(quick: Cli, image: str, tmp_path: Path) -> dict[str, str]:
     (tmp_path / "script.py").write_text("print(1)")

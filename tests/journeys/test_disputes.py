@@ -2,12 +2,9 @@
 
 import json
 import secrets
-import subprocess
-import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from os import environ
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +14,8 @@ from deai.chain import JobClosed
 from deai.job import Address, JobId, JobState, Outcome, Terms, Wei
 from deai.panel import CaseClosed, Committed, Phase, Revealed, SeatDrawn, SeatSlashed, Verdict
 from deai.submitter import Submitter
-from tests.journeys.court import DAI, SEAT_STAKE, CourtNet, until
-from tests.journeys.users import IMAGE, ROOT, Cli, Jobs
+from tests.journeys.court import DAI, SEAT_STAKE, CourtNet, provider_command, until
+from tests.journeys.users import IMAGE, ROOT, CliInProcess, Jobs
 
 HONEST = (0, 1, 2)
 LIAR, SILENT = 3, 4
@@ -33,7 +30,7 @@ FEE = Wei(3 * DAI // 10)
 @pytest.fixture(scope="module")
 def court(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CourtNet]:
     with CourtNet(tmp_path_factory.mktemp("court"), print) as net:
-        Cli(net.client_environment()).json(
+        CliInProcess(net.client_environment()).json(
             "add", builder.build(ROOT / ".cache" / "image").archive, "--image", IMAGE
         )
         for index in HONEST:
@@ -109,9 +106,7 @@ def row(court: CourtNet, job: JobId) -> Any:
     """What the provider's ledger says of the job, once it knows how it ended."""
 
     def found() -> Any:
-        status = [str(Path(sys.executable).with_name("deai-provider")), "status", "--json"]
-        settings = {**environ, **court.provider_environment()}
-        shown = json.loads(subprocess.run(status, env=settings, capture_output=True, check=True).stdout)
+        shown = json.loads(provider_command(court.provider_environment(), "status", "--json"))
         return next(each for each in shown["jobs"] if each["id"] == job and each["step"] == "done")
 
     return until(lambda: _or_none(found), 30)
@@ -173,7 +168,10 @@ def test_a_result_that_nobody_can_fetch_is_not_paid(
     submitter.dispute(job)
 
     # What is missing is looked for until only a re-run's time is left to vote.
-    outcome, ending = closed(court, submitter, job, seconds=150)
+    while submitter.chain.state(job)[0] is not JobState.CLOSED:
+        time.sleep(1)
+        court.advance(5)
+    outcome, ending = closed(court, submitter, job)
 
     assert (outcome, ending.verdict) == (Outcome.REFUNDED, Verdict.OUTPUT_MISSING)
     changes = books.changes(before)
@@ -278,11 +276,7 @@ def test_tickets_are_bought_and_asked_back_by_command(court: CourtNet) -> None:
     court.mint(account, Wei(2 * SEAT_STAKE))
 
     def provider(*words: str) -> str:
-        settings = {**environ, **court.verifier_environment(HONEST[0])}
-        program = str(Path(sys.executable).with_name("deai-provider"))
-        return subprocess.run(
-            [program, *words], env=settings, capture_output=True, check=True, text=True
-        ).stdout
+        return provider_command(court.verifier_environment(HONEST[0]), *words)
 
     assert provider("stake", "2", "--class", "9").startswith("class 9: 2 tickets")
     assert "may be paid back from" in provider("unstake", "1", "--class", "9")

@@ -11,7 +11,7 @@ from deai import callback
 from deai.job import Address, JobState, Outcome
 from deai.localnet import Localnet
 from deai.submitter import Submitter
-from tests.journeys.users import IMAGE, Cli, Jobs
+from tests.journeys.users import IMAGE, Cli, Jobs, advance
 from tests.receivers import Receiver
 
 PATIENCE = 60.0
@@ -31,9 +31,9 @@ def wait_until(what: Callable[[], bool], seconds: float = PATIENCE) -> None:
 
 
 def test_the_documents_command_is_paid_by_approval(
-    net: Localnet, cli: Cli, image: str, tmp_path: Path, receiver: Receiver
+    net: Localnet, cli: Cli, quick: Cli, image: str, tmp_path: Path, receiver: Receiver
 ) -> None:
-    """The users' command, word for word; their profile table says that this machine will do."""
+    """The users' command, word for word, in a process of its own; their profile table says that this machine will do."""
     script = tmp_path / "train"
     script.mkdir()
     (script / "main.py").write_text(
@@ -51,7 +51,7 @@ def test_the_documents_command_is_paid_by_approval(
     try:
         submitted = cli.json(
             "submit", "job", "--name", "LLM_Pretraining_Phase1", "--compute-profile", "gpu-a100-80gb-high",
-            "--input-script-cid", cli.json("add", script)["cid"], "--input-data-cid", cli.json("add", data)["cid"],
+            "--input-script-cid", quick.json("add", script)["cid"], "--input-data-cid", quick.json("add", data)["cid"],
             "--output-storage", "ipfs", "--output-path", "/my_llm_results/phase1_weights/",
             "--payment-token", "DAI", "--payment-amount", "250", "--callback-url", receiver.url,
             "--docker-image", IMAGE, "--yes",
@@ -59,33 +59,33 @@ def test_the_documents_command_is_paid_by_approval(
     finally:
         (net.folder / "home" / "profiles.toml").unlink()
     job = submitted["job"]
-    before = cli.json("balance")
+    before = quick.json("balance")
 
     followed = cli.run("logs", job, "--follow")
     assert "words 6" in followed.stdout
-    wait_until(lambda: cli.json("status", job)["state"] == "Delivered")
-    result = cli.json("results", job, "-o", tmp_path / "out")
+    wait_until(lambda: quick.json("status", job)["state"] == "Delivered")
+    result = quick.json("results", job, "-o", tmp_path / "out")
     assert (
         tmp_path / "out" / "my_llm_results" / "phase1_weights" / "weights" / "count.txt"
     ).read_text() == "6"
     assert json.loads((tmp_path / "out" / "exit.json").read_text())["exit_code"] == 0
-    assert cli.json("approve", job)["state"] == "Paid"
+    assert quick.json("approve", job)["state"] == "Paid"
 
-    status = cli.json("status", job)
+    status = quick.json("status", job)
     assert (status["state"], status["result_cid"]) == ("Paid", result["result_cid"])
-    told = cli.run("history", job, "--rpc", net.rpc).stdout
+    told = quick.run("history", job, "--rpc", net.rpc).stdout
     assert result["result_cid"] in told
     assert "Paid" in told
-    after = cli.json("balance")
+    after = quick.json("balance")
     assert int(before["escrow"]) - int(after["escrow"]) in (0, int(status["price"])), (
         "only the awarded price left the balance"
     )
-    wait_until(lambda: cli.json("callback", job)["step"] == "delivered")
-    (heard,), secret = receiver.heard, cli.json("callback", job)["secret"]
+    wait_until(lambda: quick.json("callback", job)["step"] == "delivered")
+    (heard,), secret = receiver.heard, quick.json("callback", job)["secret"]
     called = callback.verify(heard.headers, heard.body, secret, time.time())["data"]
     assert (called["job"], called["outcome"], called["result_cid"]) == (job, "Paid", result["result_cid"])
-    assert "callback delivered after 1 attempt" in cli.run("status", job).stdout
-    again = cli.run("approve", job)
+    assert "callback delivered after 1 attempt" in quick.run("status", job).stdout
+    again = quick.run("approve", job)
     assert again.returncode == 2
     assert "WrongState" in again.stderr
 
@@ -100,7 +100,7 @@ def test_a_silent_submitter_pays_when_the_window_is_over(
     job = jobs.submit("print('done')", window="1h", bond="2")
     delivered = submitter.wait(job, JobState.DELIVERED, timeout=PATIENCE)
     assert delivered.terms is not None
-    net.advance(delivered.terms.window_end - submitter.chain.head().time)
+    advance(net, submitter, delivered.terms.window_end - submitter.chain.head().time)
     wait_until(lambda: submitter.chain.state(job) == (JobState.CLOSED, Outcome.PAID))
 
     assert submitter.chain.balance(token, provider) - before == delivered.terms.price
@@ -108,20 +108,20 @@ def test_a_silent_submitter_pays_when_the_window_is_over(
 
 
 def test_a_job_nobody_can_run_stays_open_says_why_and_is_cancelled(
-    cli: Cli, submitter: Submitter, jobs: Jobs
+    quick: Cli, submitter: Submitter, jobs: Jobs
 ) -> None:
     job = jobs.submit("print('never')", gpus=1, gpu="A100", vram="79GiB")
-    wait_until(lambda: "a100" in cli.json("status", job)["note"].lower())
-    assert cli.json("status", job)["state"] == "Signed"
+    wait_until(lambda: "a100" in quick.json("status", job)["note"].lower())
+    assert quick.json("status", job)["state"] == "Signed"
 
-    assert cli.json("cancel", job)["state"] == "Cancelled"
+    assert quick.json("cancel", job)["state"] == "Cancelled"
 
     wait_until(lambda: submitter.view(job).state == "Cancelled")
-    assert cli.run("cancel", job).returncode == 2
+    assert quick.run("cancel", job).returncode == 2
 
 
 def test_a_provider_that_vanishes_loses_its_bond_and_the_submitter_is_refunded(
-    net: Localnet, cli: Cli, submitter: Submitter, jobs: Jobs
+    net: Localnet, quick: Cli, submitter: Submitter, jobs: Jobs
 ) -> None:
     token = submitter.deployment.token("DAI").address
     before, burned = submitter.chain.balance(token, submitter.address), submitter.chain.burned(token)
@@ -131,11 +131,11 @@ def test_a_provider_that_vanishes_loses_its_bond_and_the_submitter_is_refunded(
     assert submitter.chain.balance(token, submitter.address) == before - awarded.terms.price
 
     net.programs["deai-provider"].kill()
-    early = cli.run("reclaim", job)
+    early = quick.run("reclaim", job)
     assert early.returncode == 2
     assert "DeliverByAhead" in early.stderr
     net.advance(awarded.terms.deliver_by - submitter.chain.head().time)
-    assert cli.json("reclaim", job)["state"] == "Refunded"
+    assert quick.json("reclaim", job)["state"] == "Refunded"
 
     assert submitter.chain.balance(token, submitter.address) == before
     assert submitter.chain.burned(token) == burned + 3 * 10**18

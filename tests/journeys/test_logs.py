@@ -6,19 +6,13 @@ from pathlib import Path
 import pytest
 
 from deai.job import JobId, JobState
-from deai.localnet import Localnet
 from deai.submitter import Submitter
-from tests.journeys.users import Cli, CliInProcess, Jobs
+from tests.journeys.users import Cli, Jobs
 
 # UTF-8: the engine's own log replaces other bytes.
 OUTPUT = b"epoch 1 loss 0.5\nsaved\n\x1b[2Jodd \xc3\xa9\nepoch 2 loss 0.4\nend"
 SCRIPT = f"import sys; sys.stdout.buffer.write({OUTPUT!r})"
 WRONG = 2
-
-
-@pytest.fixture(scope="module")
-def quick(net: Localnet) -> Cli:
-    return CliInProcess(net.client_environment())
 
 
 @pytest.fixture

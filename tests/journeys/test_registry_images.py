@@ -34,19 +34,19 @@ def python(tmp_path: Path) -> Iterator[LocalRegistry]:
 
 
 def test_a_tag_is_resolved_before_it_is_signed_and_runs_by_its_digest(
-    cli: Cli, submitter: Submitter, python: LocalRegistry, tmp_path: Path
+    quick: Cli, submitter: Submitter, python: LocalRegistry, tmp_path: Path
 ) -> None:
     (tmp_path / "script.py").write_text("print('from a registry')")
     flags = [
         *("submit", "job", "--name", "by tag", "--docker-image", f"{python.host}/team/python:3.11"),
-        *("--input-script-cid", cli.json("add", tmp_path / "script.py")["cid"]),
+        *("--input-script-cid", quick.json("add", tmp_path / "script.py")["cid"]),
         *("--payment-token", "DAI", "--payment-amount", "5", "--memory", "128MiB", "--disk", "64MiB"),
     ]
     digest = python.digest("team/python", "3.11")
 
-    asked = cli.run(*flags, stdin="n\n")
+    asked = quick.run(*flags, stdin="n\n")
     assert f"{python.host}/team/python@{digest}, linux/amd64" in asked.stdout
-    submitted = cli.json(*flags, "--yes")
+    submitted = quick.json(*flags, "--yes")
     assert submitted["image"] == f"{python.host}/team/python@{digest}"
 
     submitter.wait(submitted["job"], JobState.DELIVERED, timeout=PATIENCE)

@@ -8,14 +8,17 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import image as builder
 from deai.program import written_down
-from tests.journeys.users import ROOT
+from tests.journeys.users import ROOT, Cli, CliInProcess
 
 DEAI = Path(sys.executable).with_name("deai")
 PATIENCE = 240
@@ -72,14 +75,53 @@ def left(folder: Path) -> list[str]:
     return found
 
 
-def wait_for_state(home: Path, environment: Path, state: str) -> None:
+def quick(environment: Path) -> Cli:
+    """The command after sourcing the file, without a shell and a process for each."""
+    told = subprocess.run(
+        ["bash", "-c", f". {shlex.quote(str(environment))}; env -0"],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\0")
+    return CliInProcess(dict(each.split("=", 1) for each in told if each.startswith("DEAI_")))
+
+
+def becomes(cli: Cli, job: object, state: str) -> None:
     deadline = time.monotonic() + PATIENCE
-    while True:
-        seen = spoken(shell(home, "deai jobs --json", environment=environment))
-        if seen["state"] == state:
-            return
-        assert time.monotonic() < deadline, seen
-        time.sleep(1)
+    while cli.json("status", job)["state"] != state:
+        assert time.monotonic() < deadline, cli.run("status", job).stdout
+        time.sleep(0.2)
+
+
+@contextmanager
+def terminal(home: Path, *words: str, until: bytes) -> Iterator[None]:
+    """`deai` at a terminal that shows `until`, and that goes away in the end: then the command has ended well."""
+    pid, screen = pty.fork()
+    if pid == 0:
+        os.environ["DEAI_HOME"] = str(home)
+        os.execv(DEAI, [str(DEAI), *words])  # noqa: S606
+    seen, closing = bytearray(), threading.Event()
+
+    def watch() -> None:
+        while not closing.is_set():
+            if select.select([screen], [], [], 0.1)[0]:
+                seen.extend(os.read(screen, 1 << 16))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while until not in seen:
+            assert time.monotonic() < deadline, bytes(seen)
+            time.sleep(0.05)
+        yield
+    finally:
+        closing.set()
+        watching.join()
+        os.close(screen)
+        _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
 
 
 @pytest.mark.timeout(900)
@@ -94,8 +136,9 @@ def test_a_market_goes_on_after_down_and_leaves_nothing_even_when_it_was_killed(
         assert again.returncode == WRONG
         assert "up already" in again.stderr
 
-        assert "no jobs" in shell(tmp_path, "deai jobs", environment=environment).stdout
-        spoken(shell(tmp_path, f"deai add {archive} --image py --json", environment=environment))
+        cli = quick(environment)
+        assert "no jobs" in cli.run("jobs").stdout
+        cli.json("add", archive, "--image", "py")
         job = spoken(
             shell(
                 tmp_path,
@@ -104,7 +147,7 @@ def test_a_market_goes_on_after_down_and_leaves_nothing_even_when_it_was_killed(
                 environment=environment,
             )
         )["job"]
-        wait_for_state(tmp_path, environment, "Delivered")
+        becomes(cli, job, "Delivered")
 
         (up,) = written_down(folder / "up.json")
         os.kill(up.pid, signal.SIGKILL)
@@ -127,12 +170,9 @@ def test_a_market_goes_on_after_down_and_leaves_nothing_even_when_it_was_killed(
             for line in second.stdout:
                 if "ready" in json.loads(line):
                     break
-            listed = spoken(shell(tmp_path, "deai jobs --all --json", environment=environment))
+            listed = cli.json("jobs", "--all")
             assert (listed["id"], listed["state"]) == (job, "Delivered")
-            assert (
-                spoken(shell(tmp_path, f"deai approve {job} --json", environment=environment))["state"]
-                == "Paid"
-            )
+            assert cli.json("approve", job)["state"] == "Paid"
         finally:
             second.send_signal(signal.SIGINT)
             second.communicate(timeout=PATIENCE)
@@ -141,54 +181,24 @@ def test_a_market_goes_on_after_down_and_leaves_nothing_even_when_it_was_killed(
 
 
 @pytest.mark.timeout(600)
-def test_a_terminal_that_goes_away_takes_its_market_with_it(docker_engine: None, tmp_path: Path) -> None:
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ["DEAI_HOME"] = str(tmp_path)
-        os.execv(DEAI, [str(DEAI), "up"])  # noqa: S606
-    try:
-        seen, deadline = b"", time.monotonic() + PATIENCE
-        while b"of 2 slots at work" not in seen:
-            assert time.monotonic() < deadline, seen
-            if select.select([terminal], [], [], 1)[0]:
-                seen += os.read(terminal, 1 << 16)
-    finally:
-        os.close(terminal)
-        _, status = os.waitpid(pid, 0)
-
-    assert os.waitstatus_to_exitcode(status) == 0
-    assert left(tmp_path) == []
-
-
-@pytest.mark.timeout(900)
-def test_with_verifiers_a_liars_dispute_is_judged_by_re_runs(docker_engine: None, tmp_path: Path) -> None:
+def test_with_verifiers_a_liars_dispute_is_judged_by_re_runs_until_the_terminal_goes_away(
+    docker_engine: None, tmp_path: Path
+) -> None:
     archive = builder.build(ROOT / ".cache" / "image").archive
-    ready = spoken(shell(tmp_path, "deai up --detach --verifiers 3 --json"))
-    environment = Path(str(ready["environment"]))
     (tmp_path / "hello.py").write_text("open('/outputs/said', 'w').write('hello')")
 
-    def run(line: str) -> dict[str, object]:
-        return spoken(shell(tmp_path, f"{line} --json", environment=environment))
-
-    def becomes(job: object, state: str) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while run(f"deai status {job}")["state"] != state:
-            assert time.monotonic() < deadline, shell(tmp_path, f"deai status {job}", environment=environment)
-            time.sleep(1)
-
-    try:
-        image = run(f"deai add {archive} --image mine")["cid"]
-        script = run(f"deai add {tmp_path}/hello.py")["cid"]
-        resources = "--memory 64MiB --disk 64MiB --timeout 60s --payment-token DAI --payment-amount 1"
-        job = run(
-            f"deai submit job --name judged --docker-image {image} --input-script-cid {script} {resources}"
-            " --verification optimistic --yes"
+    with terminal(tmp_path, "up", "--verifiers", "3", until=b"of 2 slots at work"):
+        cli = quick(tmp_path / "local" / "env.sh")
+        image = cli.json("add", archive, "--image", "mine")["cid"]
+        script = cli.json("add", tmp_path / "hello.py")["cid"]
+        job = cli.json(
+            *("submit", "job", "--name", "judged", "--docker-image", image, "--input-script-cid", script),
+            *("--memory", "64MiB", "--disk", "64MiB", "--timeout", "60s", "--payment-token", "DAI"),
+            *("--payment-amount", "1", "--verification", "optimistic", "--yes"),
         )["job"]
-        becomes(job, "Delivered")
+        becomes(cli, job, "Delivered")
 
-        run(f"deai dispute {job} --yes")
+        cli.json("dispute", job, "--yes")
 
-        becomes(job, "Paid")
-    finally:
-        shell(tmp_path, "deai down", environment=environment)
-    assert left(tmp_path / "local") == []
+        becomes(cli, job, "Paid")
+    assert left(tmp_path) == []

@@ -10,17 +10,12 @@ import pytest
 from deai.job import Address, JobId, JobState
 from deai.localnet import Localnet, local_account
 from deai.submitter import Submitter
-from tests.journeys.users import Cli, CliInProcess, Jobs
+from tests.journeys.users import Cli, Jobs, advance
 
 PATIENCE = 60.0
 WRONG = 2
 VERIFIER = local_account(7)
 SEATS = 3
-
-
-@pytest.fixture(scope="module")
-def quick(net: Localnet) -> Cli:
-    return CliInProcess(net.client_environment())
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +94,7 @@ def test_a_dispute_shows_what_it_costs_asks_and_lapses_when_nobody_rules(
     assert "its arbiter may rule until 20" in early.stderr
 
     terms = submitter.terms(job)
-    net.advance(terms.rule_by - submitter.chain.head().time)
+    advance(net, submitter, terms.rule_by - submitter.chain.head().time)
     has_state(quick, job, "Disputed", "Split")
     if submitter.chain.state(job)[0] is JobState.DISPUTED:  # the provider may have been quicker
         quick.run("lapse", job)

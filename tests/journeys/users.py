@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -11,10 +12,13 @@ from typing import Any, Self
 from click.testing import CliRunner
 
 from deai import unixfs
+from deai.ask import Ask
 from deai.cli import main
 from deai.job import JobId
 from deai.job_file import JobFile
+from deai.localnet import Localnet
 from deai.submitter import Submitter
+from deai.wire import SignedAsk
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "huggingface/transformers-pytorch-gpu:4.25.1-cuda11.6"
@@ -60,6 +64,19 @@ class CliInProcess(Cli):
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
+
+
+def advance(net: Localnet, submitter: Submitter, seconds: int) -> None:
+    """Moves the chain's clock, and waits until the market shows what the provider asks from then on: its earlier ask has run out."""
+    net.advance(seconds)
+    deadline = time.monotonic() + 30
+    while not any(_lives(signed, submitter.chain.head().time) for signed in submitter.market.asks()):
+        assert time.monotonic() < deadline, "the provider asks nothing any more"
+        time.sleep(0.1)
+
+
+def _lives(signed: SignedAsk, now: int) -> bool:
+    return Ask.parse(signed.ask.encode()).expires_at > now
 
 
 @dataclass
