@@ -17,9 +17,10 @@ from deai.arbitration import arbiter_data
 from deai.artifacts import artifact
 from deai.ask import Capacity
 from deai.chain import Chain, Item, JobAwarded
+from deai.cid import Cid
 from deai.clock import ChainClock
 from deai.codec import Codec
-from deai.errors import ChainUnavailable
+from deai.errors import ChainUnavailable, ContentMissing
 from deai.job import Address, Bid, Job, JobId, JobState, Terms, Timestamp, Wei
 from deai.journal import Journal
 from deai.local_store import LocalStore
@@ -42,7 +43,8 @@ from deai_provider.workshop import terms_after
 DAI = 10**18
 PRICE, BOND, FEE = Wei(DAI), Wei(DAI), Wei(3 * DAI // 10)
 RESULT = b"\x0b" * 32
-POLL = 0.05
+POLL, QUICK = 0.05, 0.02
+"""How often a verifier looks: `QUICK` where a test waits for many pauses."""
 PACE = CasePace(
     draw_blocks=1,
     open_seconds=600,
@@ -54,6 +56,19 @@ PACE = CasePace(
 )
 SUBMITTER, PROVIDER = local_account(1), local_account(2)
 _salts, _classes = count(1), count()
+
+
+class Looked(LocalStore):
+    """A store that counts how often something was looked for and missing."""
+
+    misses = 0
+
+    def get(self, cid: Cid) -> bytes:
+        try:
+            return super().get(cid)
+        except ContentMissing:
+            self.misses += 1
+            raise
 
 
 class PanelWorld:
@@ -69,6 +84,8 @@ class PanelWorld:
         self.panel = PanelContract(node.rpc, self.deployment, journal=self.journal)
         self.token = self.deployment.token("DAI").address
         self.store = LocalStore(folder / "store")
+        self.looks = dict[Address, Looked]()
+        """The store as each verifier sees it."""
         self.script: Callable[[Run], Script] = lambda _: Script(outputs={"answer": b"42"})
         for account in (SUBMITTER, PROVIDER):
             address = Address(account.address)
@@ -101,17 +118,19 @@ class PanelWorld:
         panel: Panel | None = None,
         chain: Chain | None = None,
         look_back_blocks: int = 1_000,
+        poll_seconds: float = POLL,
         executor: ScriptedExecutor | None = None,
     ) -> Iterator[ScriptedExecutor]:
         """A running verifier; stopped at the end. A later one of the same account goes on in the same folder."""
         work = self.folder / account.address
         engine = executor or ScriptedExecutor(work / "runs", self._play)
+        store = self.looks[Address(account.address)] = Looked(self.folder / "store")
         bench = Bench(
             account=account,
             chain=chain or self.chain,
             panel=panel or self.panel,
             depot=Depot(
-                store=self.store,
+                store=store,
                 executor=engine,
                 images=Archives(work / "images"),
                 max_input_bytes=1 << 20,
@@ -125,7 +144,7 @@ class PanelWorld:
             first_block=self.since,
             look_back_blocks=look_back_blocks,
             clock=ChainClock(),
-            poll_seconds=POLL,
+            poll_seconds=poll_seconds,
         )
         verifier = Verifier(bench)
         thread = threading.Thread(target=verifier.run)
@@ -271,4 +290,5 @@ def panel_court(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PanelWorld
 def panel_world(panel_court: PanelWorld) -> PanelWorld:
     """The module's panel, as verifiers see it who know nothing of the cases before this test's."""
     panel_court.since = panel_court.chain.head().number
+    panel_court.looks.clear()
     return panel_court

@@ -21,7 +21,7 @@ from deai_provider.executor import Run
 from deai_provider.rerun import run_id
 from deai_provider.testing import Script
 from deai_provider.workshop import REORG_BLOCKS
-from tests.adapters.panel_fixtures import FEE, PACE, PROVIDER, SUBMITTER, PanelWorld
+from tests.adapters.panel_fixtures import FEE, PACE, PROVIDER, QUICK, SUBMITTER, PanelWorld
 
 VERBS = frozenset({"open", "draw", "commit", "reveal", "advance", "collect"})
 A, B, C, D = (local_account(index) for index in range(4, 8))
@@ -44,17 +44,15 @@ def outcome(world: PanelWorld, id_: JobId) -> Outcome:
 
 
 def spend_the_time_to_look(world: PanelWorld, id_: JobId) -> None:
-    """Lets all look for a while, in which nobody votes; then only the time of a re-run is left to vote."""
+    """Lets all look twice while votes are taken, and nobody votes; then only the time of a re-run is left to vote."""
 
-    def looked() -> bool:
+    def votes_are_taken() -> bool:
         case = world.panel.case(id_)
-        return (
-            case is not None
-            and case.phase is Phase.VOTING
-            and world.chain.head().time > case.vote_from + PACE.vote_seconds // 15
-        )
+        return case is not None and case.phase is Phase.VOTING and world.chain.head().time >= case.vote_from
 
-    world.until(looked)
+    world.until(votes_are_taken)
+    before = {account: store.misses for account, store in world.looks.items()}
+    world.until(lambda: all(world.looks[account].misses >= known + 2 for account, known in before.items()))
     assert told(world, id_, Committed) == []
     world.node.advance(PACE.vote_seconds - 15)
 
@@ -106,7 +104,7 @@ def test_a_result_that_nobody_has_is_found_missing_and_missing_inputs_are_the_su
     panel_world: PanelWorld, tmp_path: Path
 ) -> None:
     number = panel_world.new_class(A, B, C)
-    with verifiers(panel_world, A, B, C):
+    with verifiers(panel_world, A, B, C, poll_seconds=QUICK):
         withheld = panel_world.disputed(
             panel_world.job(number), panel_world.result(b"withheld", LocalStore(tmp_path / "elsewhere"))
         )
@@ -225,7 +223,7 @@ def test_verbs_whose_outcome_is_not_known_are_said_again_harmlessly(
     faulty = [Faulty(panel_world, applied=applied) for _ in range(3)]
     with ExitStack() as stack:
         for account, panel in zip((A, B, C), faulty, strict=True):
-            stack.enter_context(panel_world.verifier(account, panel=cast("Panel", panel)))
+            stack.enter_context(panel_world.verifier(account, panel=cast("Panel", panel), poll_seconds=QUICK))
         id_ = panel_world.disputed(panel_world.job(number), panel_world.result(b"42"))
         assert panel_world.closed(id_).verdict is Verdict.GOOD
         addresses = [Address(account.address) for account in (A, B, C)]
