@@ -16,7 +16,9 @@ from deai.errors import BadField, Unavailable
 
 _START_SECONDS = 120.0
 _STOP_SECONDS = 15.0
-_POLL_SECONDS = 0.02
+_POLL_SECONDS, _MAX_POLL_SECONDS = 0.02, 0.25
+_POLL_PART = 20
+"""A program is asked whether it is ready after another such part of the time that it took so far: the question costs it time as well."""
 
 
 def free_port() -> int:
@@ -142,10 +144,10 @@ class Program:
 
     def wait_for(self, ready: Callable[[], bool], error: type[Unavailable]) -> None:
         """Waits until `ready()`. Raises `error` with the end of the log when the program ends first, or takes too long."""
-        deadline = time.monotonic() + _START_SECONDS
+        started = time.monotonic()
         while not ready():
-            code = self.exit_code
-            if code is not None or time.monotonic() > deadline:
+            code, waited = self.exit_code, time.monotonic() - started
+            if code is not None or waited > _START_SECONDS:
                 tail = " | ".join(self.log.read_text(errors="replace").splitlines()[-5:])
                 self.stop()
                 raise error(
@@ -153,7 +155,7 @@ class Program:
                     + (f"ended with exit code {code}" if code is not None else "did not get ready")
                     + f": {tail}"
                 )
-            time.sleep(_POLL_SECONDS)
+            time.sleep(min(max(_POLL_SECONDS, waited / _POLL_PART), _MAX_POLL_SECONDS))
 
     def kill(self) -> None:
         """Ends it, and what it started in its group, as a power cut would."""

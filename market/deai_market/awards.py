@@ -131,6 +131,8 @@ class Awards:
         """Sends until `stop`: what is due at the same time as one batch. Several threads may."""
         while not stop.is_set():
             numbers = self._take()
+            if not numbers:
+                continue
             try:
                 self._send(numbers, stop)
             except Exception:  # noqa: BLE001 - a loop's top

@@ -28,8 +28,8 @@ _DEPOSIT_SECONDS = 5.0
 """How old a provider's balance may be that a match relies on; its bid relies on a new one."""
 _STRANGERS = 64
 """Of so many providers that bid on chain, whoever they are, the balance is asked in a round; the others have their turn in the next."""
-_ROUND_SECONDS = 1.0
-"""Rounds come at least this often: ramps rise, matches and asks run out."""
+_ROUND_SECONDS, _REST_SECONDS = 1.0, 5.0
+"""Rounds come at least this often while there are orders, as ramps rise, and matches and asks run out; and while there are none."""
 
 
 class Matcher:
@@ -52,6 +52,8 @@ class Matcher:
         self._database, self._book, self._chain, self._clock = database, book, chain, clock
         self._bells, self._rules, self._account, self._show = bells, rules, account, show
         self._award = award
+        self._rests = False
+        """Nothing was there to match in the last round: what comes wakes us."""
         self._seen_deposits: dict[tuple[Address, Address], tuple[float, Wei]] = {}
 
     def run(self, stop: threading.Event, wake: threading.Event) -> None:
@@ -63,7 +65,7 @@ class Matcher:
                 _log.warning("no matching for now: %s", error)
             except Exception:  # noqa: BLE001 - a loop's top
                 _log.exception("a round of matching failed, trying on")
-            wake.wait(_ROUND_SECONDS)
+            wake.wait(_REST_SECONDS if self._rests else _ROUND_SECONDS)
             wake.clear()
 
     def round(self) -> Matching:
@@ -78,6 +80,7 @@ class Matcher:
             running = queries.running(session, [ask.provider for ask in asks], now)
             taken = self._book.taken(session, live, running)
             skipped = queries.recently_dropped(session, now - self._rules.retry_seconds)
+        self._rests = not orders and not live
         self._take(placed, live)
         matched = {row.job for row in live}
         free = [row for row in orders if row.id not in matched]
