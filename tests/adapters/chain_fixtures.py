@@ -134,7 +134,7 @@ class AnvilGround:
 
 
 @contextmanager
-def started(folder: Path) -> Iterator[Node]:
+def started(folder: Path, *options: str) -> Iterator[Node]:
     """A node. Fails, saying what to run, where Anvil is not installed."""
     port = free_port()
     command = [
@@ -145,6 +145,7 @@ def started(folder: Path) -> Iterator[Node]:
         "cancun",
         "--chain-id",
         "31337",
+        *options,
     ]
     program = Program("anvil", command, folder / "anvil.log")
     node = Node(f"http://127.0.0.1:{port}")
@@ -156,13 +157,17 @@ def started(folder: Path) -> Iterator[Node]:
 
 
 def deployed(anvil: Node, folder: Path) -> Deployment:
-    """The escrow and DAI, deployed as users deploy them; the cast is rich, and trusts the escrow with its DAI."""
+    """The escrow and DAI, deployed as users deploy them, and the cast."""
     out = folder / "deployment.json"
     script = [sys.executable, str(CHECKOUT / "scripts" / "deploy.py")]
     arguments = ["--rpc", anvil.rpc, "--out", str(out), "--test-token", "DAI"]
     done = subprocess.run([*script, *arguments], capture_output=True, text=True, check=False, cwd=CHECKOUT)
     assert done.returncode == 0, f"scripts/deploy.py: {done.stdout}{done.stderr}"
-    deployment = Deployment.load(out)
+    return peopled(anvil, Deployment.load(out))
+
+
+def peopled(anvil: Node, deployment: Deployment) -> Deployment:
+    """The cast is rich now, and trusts the escrow with its DAI."""
     token = deployment.token("DAI").address
     for account in CAST.all():
         anvil.send(account.address, token, "mint(address,uint256)", account.address, RICH)

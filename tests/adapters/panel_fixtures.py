@@ -1,6 +1,5 @@
 """A panel on a node of its own, disputed jobs with real content, and verifiers in this process."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 from eth_account.signers.local import LocalAccount
 
-from deai import signing, unixfs
+from deai import signing
 from deai.anvil import AnvilNode, anvil_binary, local_account
 from deai.arbitration import arbiter_data
 from deai.artifacts import artifact
@@ -27,9 +26,7 @@ from deai.local_store import LocalStore
 from deai.panel import CaseClosed, CasePace, Panel
 from deai.panel_contract import PanelContract
 from deai.program import Program, free_port
-from deai.result import EXIT_NAME, LOG_NAME, ExitRecord
 from deai.spec import Spec
-from deai.store import Block
 from deai.web3_chain import Web3Chain
 from deai_provider.archives import Archives
 from deai_provider.executor import Run
@@ -39,6 +36,8 @@ from deai_provider.testing import Script, ScriptedExecutor
 from deai_provider.verifier import Verifier
 from deai_provider.votes import Votes
 from deai_provider.workshop import terms_after
+from tests.digits import delivered, digits
+from tests.loops import running
 
 DAI = 10**18
 PRICE, BOND, FEE = Wei(DAI), Wei(DAI), Wei(3 * DAI // 10)
@@ -146,42 +145,18 @@ class PanelWorld:
             clock=ChainClock(),
             poll_seconds=poll_seconds,
         )
-        verifier = Verifier(bench)
-        thread = threading.Thread(target=verifier.run)
-        thread.start()
-        try:
+        with running(Verifier(bench)):
             yield engine
-        finally:
-            verifier.stop()
-            thread.join(20)
-            assert not thread.is_alive(), "the verifier did not stop"
 
     # Jobs.
 
     def spec(self, **fields: object) -> Spec:
-        """A small job's spec with one input, kept in the store."""
-        given: dict[str, object] = {
-            "name": "digits",
-            "image": {"digest": "python@sha256:" + "0" * 64},
-            "command": ["python3", "/inputs/script"],
-            "inputs": {"script": str(unixfs.add_bytes(b"print('hello')", self.store))},
-            "output_path": "/out",
-            "max_seconds": 60,
-            "verification": "optimistic",
-        }
-        spec = Spec.build(**(given | fields))
-        self.store.put([Block(spec.cid(), spec.canonical())])
-        return spec
+        """A spec, kept in the store, that verifiers re-run."""
+        return digits(self.store, **({"max_seconds": 60, "verification": "optimistic"} | fields))
 
     def result(self, answer: bytes, store: LocalStore | None = None) -> bytes:
         """A result with that answer, in the store; its digest."""
-        target = self.folder / f"result-{time.monotonic_ns()}"
-        (target / "out").mkdir(parents=True)
-        (target / "out" / "answer").write_bytes(answer)
-        (target / LOG_NAME).write_bytes(b"hello\n")
-        record = ExitRecord(exit_code=0, timed_out=False, oom_killed=False, seconds=1, image="sha256:1")
-        (target / EXIT_NAME).write_bytes(record.canonical())
-        return unixfs.add(target, store or self.store).digest
+        return delivered(self.folder, store or self.store, answer)
 
     def job(self, number: int, spec: Spec | None = None, **fields: Any) -> Job:
         """A job that the panel would judge."""

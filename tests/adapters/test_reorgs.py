@@ -1,6 +1,5 @@
 """Reorgs of a real node under a market and an agent at work: whatever is undone is done again, and one payment is made."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deai import unixfs
+from deai.anvil import AnvilNode
 from deai.ask import Capacity, Prices
 from deai.chain import Event, JobAwarded, JobClosed, JobDelivered, JobEvent
 from deai.clock import ChainClock
@@ -29,8 +28,6 @@ from deai.journal import Journal
 from deai.local_store import LocalStore
 from deai.market_api import MarketApi
 from deai.signing import job_id, sign_job
-from deai.spec import Spec
-from deai.store import Block
 from deai.transactions import Pace
 from deai.web3_chain import Web3Chain
 from deai.wire import JobJson, JobView, Order
@@ -45,8 +42,10 @@ from deai_provider.ledger import Ledger, Step
 from deai_provider.policy import Rules
 from deai_provider.testing import Script, ScriptedExecutor
 from deai_provider.workshop import Workshop
-from tests.adapters.chain_fixtures import AnvilGround, deployed, started
+from tests.adapters.chain_fixtures import AnvilGround, peopled, started
+from tests.digits import digits
 from tests.lives import BOND, CAST, Life, job_of_cast
+from tests.loops import running
 
 POLL = 0.02
 PRICE, DEPOSIT = Wei(200), Wei(10_000)
@@ -72,7 +71,6 @@ class World:
             ground.chain.deposit(account, self.token, DEPOSIT)
         ground.mine(8)  # what was done so far is deeper than any reorg here
         self.store = Content(LocalStore(folder / "store"))
-        self.release = threading.Event()
         self.executor = ScriptedExecutor(folder / "runs", self._play)
         self.market = Market(
             self.chain("market"),
@@ -139,27 +137,12 @@ class World:
                 poll_seconds=POLL,
             )
             agent = Agent(shop)
-            thread = threading.Thread(target=agent.run)
-            thread.start()
-            try:
+            with running(agent):
                 yield agent
-            finally:
-                agent.stop()
-                thread.join(20)
-                assert not thread.is_alive(), "the agent did not stop"
 
     def submit(self) -> JobId:
         """A job that the market may award for as long as this test lasts."""
-        script = unixfs.add_bytes(b"print('hello')", self.store)
-        spec = Spec.build(
-            name="digits",
-            image={"digest": "python@sha256:" + "0" * 64},
-            command=["python3", "/inputs/script"],
-            inputs={"script": str(script)},
-            output_path="/weights",
-            max_seconds=300,
-        )
-        self.store.put([Block(spec.cid(), spec.canonical())])
+        spec = digits(self.store)
         now = Timestamp(int(self.wall()))
         fields = {"open_at": Timestamp(now + 600), "award_by": Timestamp(now + 1_200), "deliver_seconds": 600}
         job = job_of_cast(
@@ -355,9 +338,8 @@ def test_everything_undone_after_the_approval_is_done_again_and_paid_once(world:
 @pytest.fixture(scope="module")
 def young_ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnvilGround]:
     """The contract on a node that has been rolled back by nobody: one that was may not find the states of deep reorgs."""
-    folder = tmp_path_factory.mktemp("young")
-    with started(folder) as node, Journal.throwaway() as journal:
-        yield AnvilGround(node, deployed(node, folder), journal)
+    with started(tmp_path_factory.mktemp("young")) as node, Journal.throwaway() as journal:
+        yield AnvilGround(node, peopled(node, AnvilNode(node.rpc).deploy("DAI")), journal)
 
 
 @pytest.mark.parametrize("depth", [1, 5, 40])

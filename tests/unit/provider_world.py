@@ -24,7 +24,6 @@ from deai.panel import Panel
 from deai.result import EXIT_NAME, ExitRecord
 from deai.signing import check_ask, check_bid, job_id, sign_job
 from deai.spec import Spec
-from deai.store import Block
 from deai.testing import DAI, MemoryChain
 from deai.wire import JobJson, LogChunk, Match, Matches, Observation, SignedAsk, SignedBid
 from deai_provider.agent import Agent
@@ -33,6 +32,8 @@ from deai_provider.ledger import Entry, Ledger, Step
 from deai_provider.policy import Rules
 from deai_provider.testing import Script, ScriptedExecutor
 from deai_provider.workshop import Workshop
+from tests.digits import digits
+from tests.loops import running
 
 E = TypeVar("E", bound=Event)
 POLL = 0.02
@@ -139,18 +140,8 @@ class World:
         return self.script(run)
 
     def spec(self, **fields: object) -> Spec:
-        """A small job's spec with one input, kept in the store."""
-        given: dict[str, object] = {
-            "name": "digits",
-            "image": {"digest": "python@sha256:" + "0" * 64},
-            "command": ["python3", "/inputs/script"],
-            "inputs": {"script": str(unixfs.add_bytes(b"print('hello')", self.store))},
-            "output_path": "/weights",
-            "max_seconds": 300,
-        }
-        spec = Spec.build(**(given | fields))
-        self.store.put([Block(spec.cid(), spec.canonical())])
-        return spec
+        """A small job's spec, kept in the store."""
+        return digits(self.store, **({"output_path": "/weights"} | fields))
 
     def job(self, spec: Spec | None = None, **fields: object) -> tuple[JobId, Job, bytes]:
         """A signed job that the provider takes unless `fields` say otherwise."""
@@ -208,14 +199,8 @@ class World:
                 panel=self.panel,
             )
             agent = Agent(shop)
-            thread = threading.Thread(target=agent.run)
-            thread.start()
-            try:
+            with running(agent):
                 yield agent
-            finally:
-                agent.stop()
-                thread.join(20)
-                assert not thread.is_alive(), "the agent did not stop"
 
     def entry(self, id_: JobId) -> Entry | None:
         """The job's row in the ledger."""

@@ -1,6 +1,5 @@
 """A second run of a job, and what is said of the delivered result: real content, scripted containers."""
 
-import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ from deai.errors import (
 from deai.job import Address, JobId
 from deai.local_store import LocalStore
 from deai.panel import Verdict
-from deai.result import EXIT_NAME, LOG_NAME, ExitRecord
+from deai.result import EXIT_NAME
 from deai.spec import Spec
 from deai.store import Block, Store
 from deai_provider import reproducible
@@ -31,6 +30,7 @@ from deai_provider.executor import Run
 from deai_provider.rerun import GaveUp, Rerun, judge, run_id
 from deai_provider.staging import Depot
 from deai_provider.testing import Script, ScriptedExecutor
+from tests.digits import delivered, digits
 
 JOB, VERIFIER = JobId("0x" + "a" * 64), Address("0x" + "1" * 40)
 RUN = run_id(JOB, VERIFIER)
@@ -49,17 +49,7 @@ class World:
         self.last_try = True
         """Whether what is missing may be said to be."""
         self.lacks: str | None = None
-        self.spec = Spec.build(
-            name="digits",
-            image={"digest": "python@sha256:" + "0" * 64},
-            command=["python3", "/inputs/script"],
-            inputs={"script": str(unixfs.add_bytes(b"print('hello')", self.store))},
-            output_path="/out",
-            max_seconds=300,
-            verification="optimistic",
-            env={"TZ": "CET"},
-        )
-        self.store.put([Block(self.spec.cid(), self.spec.canonical())])
+        self.spec = digits(self.store, verification="optimistic", env={"TZ": "CET"})
 
     def _play(self, run: Run) -> Script:
         self.runs.append(run)
@@ -67,15 +57,7 @@ class World:
 
     def deliver(self, answer: bytes, exit_code: int = 0, store: LocalStore | None = None) -> bytes:
         """Puts a result into the store; its digest."""
-        target = self.folder / f"theirs-{time.monotonic_ns()}"
-        (target / "out").mkdir(parents=True)
-        (target / "out" / "answer").write_bytes(answer)
-        (target / LOG_NAME).write_bytes(b"theirs")
-        record = ExitRecord(
-            exit_code=exit_code, timed_out=False, oom_killed=False, seconds=7, image="sha256:1"
-        )
-        (target / EXIT_NAME).write_bytes(record.canonical())
-        return unixfs.add(target, store or self.store).digest
+        return delivered(self.folder, store or self.store, answer, exit_code)
 
     def judge(self, result: bytes, spec: bytes | None = None) -> Opinion:
         return judge(
