@@ -144,7 +144,8 @@ class Verifier:
         """The job and its case as of the block that was taken in last: a verifier that waits asks its node for no more than the newest block."""
         panel, view = self._bench.panel, self._views.get(id_)
         if view is None or view.head != self._head:
-            case, seats = panel.case(id_), panel.seats(id_)
+            case = panel.case(id_)
+            seats = panel.seats(id_) if case and case.phase in (Phase.VOTING, Phase.REVEALING) else []
             seat = next((each for each in seats if each.account == self._bench.address), None)
             view = _View(self._head, self._bench.chain.state(id_)[0], case, seat)
             self._views[id_] = view
@@ -218,7 +219,8 @@ class Verifier:
         if self._cursor is None:
             return
         if id_ not in self._over:
-            self._over[id_] = self._cursor
+            # Not the cursor: a look may take many blocks, while transactions are waited for.
+            self._over[id_] = self._bench.chain.head().number
             self._collect_at = 0.0
         elif self._cursor > self._over[id_] + REORG_BLOCKS:
             self._forget(id_)
