@@ -162,9 +162,10 @@ class Localnet:
         self._wait_for_market(self.spawn_market())
 
     def start_provider(self) -> None:
-        """Starts the provider agent, and waits until the market has its ask."""
+        """Starts the provider agent, and waits until the market has its ask: not one that an earlier agent left."""
+        before = self._asks()
         program = self._spawn("deai-provider", self.provider_command(), self.provider_environment())
-        program.wait_for(lambda: self._asks() > 0, Unavailable)
+        program.wait_for(lambda: self._asks() - before != set(), Unavailable)
         self.say("Provider agent is up, its ask is with the market")
 
     def start_verifier(self, index: int) -> Program:
@@ -380,11 +381,10 @@ class Localnet:
         program.wait_for(lambda: _answers(f"{self.market_url}/health"), Unavailable)
         self.say(f"Market at {self.market_url}")
 
-    def _asks(self) -> int:
+    def _asks(self) -> set[str]:
         try:
-            return len(
-                httpx.get(f"{self.market_url}/asks", timeout=10, trust_env=False, verify=authorities()).json()
-            )
+            found = httpx.get(f"{self.market_url}/asks", timeout=10, trust_env=False, verify=authorities())
+            return {str(each) for each in found.json()}
         except (httpx.HTTPError, ValueError) as error:
             raise Unavailable(f"the market at {self.market_url} does not answer: {error}") from error
 

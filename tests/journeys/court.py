@@ -21,7 +21,7 @@ from tests.journeys.users import ROOT
 DAI = 10**18
 SEAT_STAKE = Wei(10 * DAI)
 CURE_SECONDS = 2
-POLL_SECONDS = 0.1
+_PROVIDER_POLL_SECONDS, _VERIFIER_POLL_SECONDS = 0.05, 0.1
 _FIRST_ACCOUNT = 4
 
 
@@ -50,7 +50,7 @@ class CourtNet(Localnet):
         own = {
             "PYTHONPATH": str(ROOT),
             "DEAI_PROVIDER_SLOTS": "4",
-            "DEAI_PROVIDER_POLL_SECONDS": str(POLL_SECONDS),
+            "DEAI_PROVIDER_POLL_SECONDS": str(_PROVIDER_POLL_SECONDS),
             "DEAI_PROVIDER_PANEL_CLASSES": "[0, 1, 2]",
         }
         return super().provider_environment() | own
@@ -86,6 +86,7 @@ class CourtNet(Localnet):
             "name": f"{self.agent_name[:20]}-{index}",
             "work": str(work),
             "store": str(self.store(name)),
+            "poll_seconds": str(_VERIFIER_POLL_SECONDS),
             "key": str(folder / f"{name}.json"),
         }
         return super().provider_environment() | {f"DEAI_PROVIDER_{key.upper()}": own[key] for key in own}
@@ -110,5 +111,5 @@ def until(what: Callable[[], Any], seconds: float = 60.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < deadline, "took too long"
-        time.sleep(0.1)
+        time.sleep(0.2)
     return found

@@ -130,6 +130,8 @@ def test_a_provider_that_vanishes_loses_its_bond_and_the_submitter_is_refunded(
     assert awarded.terms is not None
     assert submitter.chain.balance(token, submitter.address) == before - awarded.terms.price
 
+    wait_until(lambda: bool(leftovers(job)))
+
     net.programs["deai-provider"].kill()
     early = quick.run("reclaim", job)
     assert early.returncode == 2
