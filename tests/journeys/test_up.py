@@ -91,7 +91,7 @@ def becomes(cli: Cli, job: object, state: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while cli.json("status", job)["state"] != state:
         assert time.monotonic() < deadline, cli.run("status", job).stdout
-        time.sleep(0.2)
+        time.sleep(0.5)
 
 
 @contextmanager
