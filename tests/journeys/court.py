@@ -11,10 +11,11 @@ from eth_account.signers.local import LocalAccount
 
 from deai import keys
 from deai.anvil import local_account
-from deai.job import Address, Wei
+from deai.job import Address, JobId, Wei
 from deai.localnet import Localnet
 from deai.panel import CasePace
 from deai.program import Program
+from deai.submitter import Submitter
 from deai_provider import __main__ as program
 from tests.journeys.users import ROOT
 
@@ -40,7 +41,7 @@ class CourtNet(Localnet):
 
     def anvil_command(self) -> list[str]:
         command = super().anvil_command()
-        command[command.index("--block-time") + 1] = "1"
+        command[command.index("--block-time") + 1] = "2"
         return command
 
     def provider_command(self) -> list[str]:
@@ -61,6 +62,11 @@ class CourtNet(Localnet):
         dai = deployment.token("DAI").address
         self.mint(provider, Wei(1_000 * DAI))
         self._node.deposit(deployment.contract, dai, provider, Wei(1_000 * DAI))
+
+    def dispute(self, submitter: Submitter, job: JobId) -> None:
+        """Disputes a result; the blocks that the draw waits for come at once."""
+        submitter.dispute(job)
+        self.node("anvil_mine", hex(3))
 
     # Verifiers.
 

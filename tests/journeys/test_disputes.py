@@ -125,7 +125,7 @@ def test_a_forged_result_is_found_out_the_submitter_has_its_money_back_and_the_b
     before = books.take()
     job = delivered(submitter, "forged answer")
     terms = terms_of(submitter, job)
-    submitter.dispute(job)
+    court.dispute(submitter, job)
 
     outcome, ending = closed(court, submitter, job)
 
@@ -146,7 +146,7 @@ def test_an_honest_provider_keeps_its_pay_and_the_liar_pays_for_the_case(
     before = books.take()
     job = delivered(submitter, "honest answer")
     price = terms_of(submitter, job).price
-    submitter.dispute(job)
+    court.dispute(submitter, job)
 
     outcome, ending = closed(court, submitter, job)
 
@@ -165,7 +165,7 @@ def test_a_result_that_nobody_can_fetch_is_not_paid(
     before = books.take()
     job = delivered(submitter, "withheld answer", own_answer())
     bond = terms_of(submitter, job).bond
-    submitter.dispute(job)
+    court.dispute(submitter, job)
 
     # What is missing is looked for until only a re-run's time is left to vote.
     while submitter.chain.state(job)[0] is not JobState.CLOSED:
@@ -183,7 +183,7 @@ def test_a_result_that_is_published_again_while_there_is_time_is_paid(
     court: CourtNet, submitter: Submitter
 ) -> None:
     job = delivered(submitter, "cured answer", own_answer())
-    submitter.dispute(job)
+    court.dispute(submitter, job)
 
     outcome, ending = closed(court, submitter, job)
 
@@ -196,7 +196,7 @@ def test_a_job_that_gives_other_bytes_each_time_is_paid_and_nobody_is_slashed(
     before = books.take()
     job = delivered(submitter, "trap", CLOCK)
     price = terms_of(submitter, job).price
-    submitter.dispute(job)
+    court.dispute(submitter, job)
 
     outcome, ending = closed(court, submitter, job)
 
@@ -212,7 +212,7 @@ def test_a_verifier_that_is_killed_after_its_vote_was_sealed_opens_it_later(
     court: CourtNet, submitter: Submitter
 ) -> None:
     job = delivered(submitter, "honest answer")
-    submitter.dispute(job)
+    court.dispute(submitter, job)
     first = Address(court.verifier(HONEST[0]).address)
     until(lambda: _seen(court, job, Committed, first))
 
@@ -247,7 +247,7 @@ def test_one_silent_and_one_corrupt_verifier_of_three_change_nothing(
     before = books.take()
     job = delivered(submitter, name, number=number)
     terms = terms_of(submitter, job)
-    submitter.dispute(job)
+    court.dispute(submitter, job)
     until(lambda: len(_all(court, job, SeatDrawn)) == 3)
     # Who is drawn when the silent one's seat is empty.
     court.stake(HONEST[1], number)
