@@ -107,6 +107,12 @@ def test_a_permit_for_the_native_coin_is_refused(world: World) -> None:
         world.send(world.matcher, "depositWithPermit", NOBODY, 1, DEADLINE, 27, zero, zero)
 
 
+def test_a_permit_of_an_address_without_code_is_refused(world: World) -> None:
+    zero = b"\x00" * 32
+    with reverts("NoToken", world.stranger):
+        world.send(world.matcher, "depositWithPermit", world.stranger, 1, DEADLINE, 27, zero, zero)
+
+
 def _permit(world: World, owner: Address, amount: int) -> tuple[str, int, int, int, bytes, bytes]:
     domain = {
         "name": "Dai",
