@@ -3,9 +3,9 @@
 scripts/mutate.py [--file JobMarket.sol] [--lines 180-280] [--histories 40] [--list]
 scripts/mutate.py --defences
 
-All changes are compiled at once (schemata.py) and shown to the contracts' tests (mutation_suite.py), a fraction of a second each; what those
-do not notice in the escrow, to random histories. With --defences only those changes that take away the defence against an attack, each shown
-to the test of that attack. docs/audit.md answers the survivors.
+All changes are compiled at once (schemata.py) and shown to the contracts' tests (mutation_suite.py), most of them for a second or less; what
+those do not notice in the escrow, to random histories. With --defences only those changes that take away the defence against an attack
+(defences.py), each shown to the test of that attack. docs/audit.md answers the survivors.
 """
 
 import argparse
@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from defences import DEFENCES
-from schemata import CONTRACTS, MARK, Mutant, mutants, removal, schemata
+from mutants import Mutant, removal
+from schemata import CONTRACTS, MARK, found_in, prepared, schemata
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = (
@@ -131,9 +132,8 @@ def try_all(changes: list[Mutant], codes: dict[str, str], histories: int) -> Non
             mine = {each.number: each for each in changes if each.file in files}
             if not mine:
                 continue
-            for number, failed in suite(
-                copy, contract, codes[contract], [(each.number, each.verb, "") for each in mine.values()]
-            ):
+            shown = [(each.number, each.verb, "") for each in mine.values()]
+            for number, failed in suite(copy, contract, codes[contract], shown):
                 code = codes[contract].replace(MARK, f"{number:064x}")
                 noticed = failed
                 if not failed and contract == "JobMarket" and not histories_pass(copy, code, histories):
@@ -147,21 +147,22 @@ def try_all(changes: list[Mutant], codes: dict[str, str], histories: int) -> Non
 def try_defences(changes: list[Mutant], codes: dict[str, str]) -> None:
     """Prints of each defence whether the test of its attack fails without it. Fails if one does not."""
     unnoticed = 0
+    sources = prepared()
     with tempfile.TemporaryDirectory(prefix="deai-mutate-") as folder:
         copy = Path(folder)
         project(copy)
         for contract, files in CONTRACTS.items():
-            mine = [(removal(each, changes), each) for each in DEFENCES if each.file in files]
+            mine = [
+                (removal(each, changes, sources[each.file]), each) for each in DEFENCES if each.file in files
+            ]
+            if not mine:
+                continue
             shown = [(change.number, change.verb, defence.test) for change, defence in mine]
-            for (change, defence), (_, failed) in zip(
-                mine, suite(copy, contract, codes[contract], shown) if mine else (), strict=True
-            ):
+            fates = suite(copy, contract, codes[contract], shown)
+            for (change, defence), (_, failed) in zip(mine, fates, strict=True):
                 unnoticed += not failed
-                rows = ", ".join(map(str, defence.rows))
-                print(
-                    f"{'noticed' if failed else 'UNNOTICED':9} {rows}: {change}  {failed or defence.test}",
-                    flush=True,
-                )
+                fate, test = ("noticed", failed[0]) if failed else ("UNNOTICED", defence.test)
+                print(f"{fate:9} {defence.rows}: {change}  {test}", flush=True)
     if unnoticed:
         sys.exit(f"mutate: {unnoticed} defences are not tested")
 
@@ -181,7 +182,7 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="print the changes and try none")
     parser.add_argument("--defences", action="store_true", help="only the defences against attacks")
     options = parser.parse_args()
-    found = mutants(everything)
+    found = found_in(everything)
     changes, codes = schemata(found)
     if options.defences:
         try_defences(changes, codes)

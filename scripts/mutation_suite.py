@@ -78,6 +78,8 @@ class Trial:
             failed = self._failures(number, tests, {})
             yield number, failed
             order.sort(key=lambda item: item.nodeid not in failed)
+        if left := self._failures(0, order, {}):
+            raise RuntimeError(f"the changes left traces: {left}")
 
     def _failures(self, number: int, items: list[pytest.Item], took: dict[str, float]) -> list[str]:
         """The first of these tests to fail under a change, in a list of its own; under none, all that fail."""
