@@ -3,9 +3,9 @@
 scripts/mutate.py [--file JobMarket.sol] [--lines 180-280] [--histories 40] [--list]
 scripts/mutate.py --defences
 
-All changes are compiled at once (schemata.py) and shown to the contracts' tests (mutation_suite.py), most of them for a second or less; what
+All changes are compiled at once (mutation/schemata.py) and shown to the contracts' tests (mutation/suite.py), most of them for a second or less; what
 those do not notice in the escrow, to random histories. With --defences only those changes that take away the defence against an attack
-(defences.py), each shown to the test of that attack. docs/audit.md answers the survivors.
+(mutation/defences.py), each shown to the test of that attack. docs/audit.md answers the survivors.
 """
 
 import argparse
@@ -19,9 +19,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from defences import DEFENCES
-from mutants import Mutant, removal
-from schemata import CONTRACTS, MARK, found_in, prepared, schemata
+from mutation.defences import DEFENCES
+from mutation.mutants import Mutant, removal
+from mutation.schemata import CONTRACTS, MARK, found_in, prepared, schemata
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = (
@@ -88,7 +88,7 @@ def suite(
         "MUTATION_FATES": str(outgoing),
         "PYTHONPATH": str(copy / "scripts"),
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "mutation_suite", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "mutation.suite", "-p", "no:cacheprovider"]
     command += ["--basetemp", str(copy / "tmp"), *map(str, sorted(files))]
     with (copy / "pytest.log").open("w") as log:
         program = subprocess.Popen(

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from defences import DEFENCES
-from mutants import Finder, Mutant, by_hand, nodes
+from mutation.defences import DEFENCES
+from mutation.mutants import Finder, Mutant, by_hand, nodes
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SOLC = ROOT / ".venv" / "solcx" / "solc-v0.8.30"
 CONTRACTS = {
     "JobMarket": ("Settlement.sol", "Packed.sol", "JobMarket.sol", "Signatures.sol"),

@@ -17,7 +17,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 import brownie_project
-from schemata import MARK
+from mutation.schemata import MARK
 
 _SECONDS = 120
 _HISTORIES = 8

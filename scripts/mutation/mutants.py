@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from defences import Defence
+from mutation.defences import Defence
 
 SWAPS = {
     old: new
