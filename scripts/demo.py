@@ -30,7 +30,7 @@ OUTPUT_PATH = "/digits/phase1"
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="scikit-learn's digits.csv.gz")
+    parser.add_argument("--data", type=Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument(
         "--json", action="store_true", help="print a summary as the last line, one JSON object"
     )

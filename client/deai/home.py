@@ -56,7 +56,9 @@ class Home:
         found = [job for job in self.orders() if len(prefix) >= 8 and job.startswith(prefix.lower())]
         if len(found) != 1:
             raise BadField(
-                "job", prefix, "is neither a job's full id nor the start of exactly one order signed here"
+                "job",
+                prefix,
+                "is neither a job's full id nor the start of exactly one order signed here; `deai jobs` lists them",
             )
         return found[0]
 

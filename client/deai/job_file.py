@@ -44,7 +44,8 @@ def _text(value: object) -> object:
 
 def _url(text: str) -> str:
     parts = urlsplit(text)
-    if parts.scheme not in ("https", "http") or not parts.hostname or not text.isprintable():
+    named = all((parts.hostname or "").removesuffix(".").split("."))
+    if parts.scheme not in ("https", "http") or not named or not text.isprintable():
         raise ValueError("must be an https:// or http:// URL")
     return text
 

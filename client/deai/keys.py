@@ -65,7 +65,9 @@ def unlock(path: Path, password: str) -> LocalAccount:
     try:
         account: LocalAccount = Account.from_key(Account.decrypt(path.read_text(), password))
     except OSError as error:
-        raise KeyUnusable(f"key {path}: {error.strerror}; make one with `deai keys new`") from error
+        raise KeyUnusable(
+            f"key {path}: {error.strerror}; make one with `deai keys new {path.stem}`"
+        ) from error
     except _UNOPENED as error:
         raise KeyUnusable(
             f"key {path}: does not open with this password, or is not a keystore file"

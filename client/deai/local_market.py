@@ -57,7 +57,7 @@ class LocalMarket:
                 except OSError as error:
                     if time.monotonic() >= deadline:
                         raise WrongRequest(
-                            f"a market is up already in {self.folder}; stop it with `deai down`"
+                            f"a market is up already in {self.folder}: `. {self.folder}/env.sh` has its settings, `deai down` stops it"
                         ) from error
                 time.sleep(0.05)
             yield

@@ -5,6 +5,7 @@ One starter for `deai up`, the demo and the tests. All it writes is in one folde
 
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -128,6 +129,8 @@ class Localnet:
             lacking += filter(None, [lacking_engine()])
         elif not engine_answers(self.docker_host):
             lacking.append(f"docker: no engine answers at {self.docker_host}")
+        if os.geteuid() != 0:
+            lacking.append("root: the provider agent mounts a volume of limited size for each job")
         if lacking:
             raise Unavailable("; ".join(lacking))
 

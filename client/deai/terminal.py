@@ -50,7 +50,7 @@ def errors(as_json: bool) -> Iterator[None]:
     except (KeyboardInterrupt, click.Abort) as stop:
         # A question that met the end of its input was not answered; all else is Ctrl-C.
         unanswered = isinstance(stop.__context__, EOFError)
-        detail = "no answer: nothing was done" if unanswered else "interrupted"
+        detail = "no answer: nothing was done; `--yes` does not ask" if unanswered else "interrupted"
         notes = getattr(stop, "__notes__", [])
         if as_json:
             emit({"error": "Interrupted", "detail": detail, "notes": notes})

@@ -74,11 +74,12 @@ def _show_dispute(submitter: "Submitter", terms: Terms) -> None:
         ("costs", f"{token.show(terms.dispute_fee)}, prepaid now; you have {token.show(balance)} in the escrow"),
         ("if it is wrong", f"you get {token.show(wrong.to_submitter)}, the fee included, and {token.show(wrong.burned)} of the bond are burned"),
         ("if it is right", f"the provider gets {token.show(right.to_provider)}, its bond included, and the panel your fee"),
+        ("if re-runs differ", "from each other, the provider is paid as if it were right"),
         ("if nobody rules", f"within {terms.ruling_seconds} s, half the price comes back, and the fee is burned"),
         ("when", f"it may be disputed before {utc(terms.window_end)}"),
     ]  # fmt: skip
     for name, text in rows:
-        say(f"  {name:<17}{text}")
+        say(f"  {name:<20}{text}")
 
 
 @command(main, "lapse")
