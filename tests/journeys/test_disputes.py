@@ -53,6 +53,14 @@ class Books:
     submitter: Submitter
 
     def take(self) -> dict[str, int]:
+        """All as of one block: verifiers move what they earned into their own hands at any time."""
+        while True:
+            head = self.submitter.chain.head().hash
+            found = self._read()
+            if self.submitter.chain.head().hash == head:
+                return found
+
+    def _read(self) -> dict[str, int]:
         chain, token = self.submitter.chain, self.court.deployment.token("DAI").address
         accounts = {"submitter": self.submitter.address, "provider": self.provider}
         found = {name: int(chain.balance(token, account)) for name, account in accounts.items()}
