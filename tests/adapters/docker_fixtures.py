@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import docker
 import pytest
 
 from deai.cid import Cid, Codec
@@ -35,7 +36,11 @@ class Built:
 
 @pytest.fixture(scope="session")
 def built_image(docker_engine: None) -> Built:
-    """The image archive, built if the cache has none."""
+    """The image archive, built if the cache has none. Containers that hold the image since a run of the tests was killed go first."""
+    with docker.APIClient(version="auto") as engine:
+        for each in engine.containers(all=True, filters={"label": "deai.agent"}):
+            if each["Labels"]["deai.agent"].startswith("test-"):
+                engine.remove_container(each["Id"], force=True, v=True)
     command = [sys.executable, str(REPOSITORY / "scripts" / "image.py")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
