@@ -184,9 +184,8 @@ class Drafts:
 
     def _panel(self) -> Panel:
         if self.panel is None:
-            raise BadField(
-                "verification", "optimistic", "needs an arbiter, and this deployment names no panel"
-            )
+            rule = "needs an arbiter, and this deployment names no panel; `deai up --verifiers 3` makes a market with one"
+            raise BadField("verification", "optimistic", rule)
         return self.panel
 
     # What to run.

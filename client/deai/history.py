@@ -3,10 +3,13 @@
 Asks no server but a node: the auditors' first tool. `rebuild` and `Ledger` are pure.
 """
 
+import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from deai import case_history
+from deai.case_history import Facts
 from deai.chain import (
     AllCancelled,
     BidPlaced,
@@ -27,6 +30,7 @@ from deai.clock import utc
 from deai.deployment import Deployment
 from deai.errors import Bug, ChainUnavailable
 from deai.job import Address, Bid, Job, JobId, JobState, Outcome, Payout, Terms, Timestamp, Wei
+from deai.panel import EVENTS, Panel, Rules
 
 BLOCKS_AT_ONCE = 5_000
 """How many blocks are asked for at a time, so that the first lines come soon."""
@@ -147,8 +151,7 @@ class Line:
     """The event's name in the contract."""
     job: JobId | None
     text: str
-    facts: dict[str, str | int]
-    """The event's values by name. Amounts are decimal strings in the token's smallest unit, times chain seconds."""
+    facts: Facts
 
     def as_json(self) -> dict[str, object]:
         """One flat object."""
@@ -160,19 +163,25 @@ class Line:
         return f"{utc(self.time)}  block {self.block}  {job}{self.event}: {self.text}  (tx {self.tx})"
 
 
-def history(chain: Chain, deployment: Deployment, job: JobId | None = None) -> Iterator[Line]:
-    """What happened on the escrow since its deployment, or to one job, oldest first, up to the head of this moment.
+def history(
+    chain: Chain, deployment: Deployment, job: JobId | None = None, panel: Panel | None = None
+) -> Iterator[Line]:
+    """What happened on the escrow, and on its `panel`, since the deployment, or to one job, oldest first, up to the head of this moment.
 
     Raises ChainUnavailable, also where a reorg takes blocks away while they are read.
     """
     last = chain.head().number
     ledger, times = Ledger(), dict[int, Timestamp]()
+    rules = panel.rules if panel else None
     for first in range(deployment.block, last + 1, BLOCKS_AT_ONCE):
-        for event in chain.events(first, min(first + BLOCKS_AT_ONCE - 1, last), job):
+        upto = min(first + BLOCKS_AT_ONCE - 1, last)
+        cases = panel.events(first, upto, job) if panel else []
+        for event in heapq.merge(chain.events(first, upto, job), cases, key=lambda e: (e.block, e.index)):
             if event.block not in times:
                 times = {event.block: _time(chain, event)}
-            ledger.apply(event)
-            yield _line(event, times[event.block], ledger, deployment)
+            if not isinstance(event, EVENTS):
+                ledger.apply(event)
+            yield _line(event, times[event.block], ledger, deployment, rules)
 
 
 def _time(chain: Chain, event: Event) -> Timestamp:
@@ -182,10 +191,10 @@ def _time(chain: Chain, event: Event) -> Timestamp:
     return block.time
 
 
-def _line(event: Event, time: Timestamp, ledger: Ledger, deployment: Deployment) -> Line:
+def _line(event: Event, time: Timestamp, ledger: Ledger, deployment: Deployment, rules: Rules | None) -> Line:
     job: JobId | None = getattr(event, "id", None)
     token = ledger.jobs[job].token if job else None
-    text, facts = _tell(event, token, deployment)
+    text, facts = _tell(event, token, deployment, rules)
     return Line(
         time=time,
         block=event.block,
@@ -197,11 +206,15 @@ def _line(event: Event, time: Timestamp, ledger: Ledger, deployment: Deployment)
     )
 
 
-def _tell(event: Event, token: Address | None, deployment: Deployment) -> tuple[str, dict[str, str | int]]:
+def _tell(
+    event: Event, token: Address | None, deployment: Deployment, rules: Rules | None
+) -> tuple[str, Facts]:
     def show(amount: int, of: Address | None = token) -> str:
         known = next((each for each in deployment.tokens if each.address == of), None)
         return known.show(Wei(amount)) if known else f"{amount} of {of or 'a token not known yet'}"
 
+    if rules is not None and isinstance(event, EVENTS):
+        return case_history.tell(event, rules, show)
     match event:
         case Deposited():
             whose = "" if event.sender == event.account else f" for {event.account}"
@@ -263,7 +276,7 @@ def _tell(event: Event, token: Address | None, deployment: Deployment) -> tuple[
             raise Bug(f"{type(event).__name__}: an event nobody knows")
 
 
-def _award(event: JobAwarded, show: Callable[[int], str]) -> tuple[str, dict[str, str | int]]:
+def _award(event: JobAwarded, show: Callable[[int], str]) -> tuple[str, Facts]:
     terms, spec = event.terms, str(Cid(Codec.RAW, event.spec))
     text = (
         f"{terms.submitter}'s job went to {terms.provider} for {show(terms.price)}, bond {show(terms.bond)},"

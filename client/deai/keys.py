@@ -33,20 +33,32 @@ def save(account: LocalAccount, folder: Path, name: str, password: str, *, light
 
     `light` makes it open quickly, and so be guessed quickly: only for keys that everybody knows anyhow.
     """
-    if not name or not name.replace("-", "").replace("_", "").isalnum():
-        raise BadField("key", name, "is a name of letters, digits, - and _")
+    path = free(folder, name)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
     text = json.dumps(account.encrypt(password, iterations=2 if light else None))
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
-        raise BadField("key", name, f"exists already: {path}") from error
+        raise _taken(path) from error
     with os.fdopen(handle, "w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     return path
+
+
+def free(folder: Path, name: str) -> Path:
+    """Where a key of this name would be kept. Raises BadField if it is taken, or no name."""
+    if not name or not name.replace("-", "").replace("_", "").isalnum():
+        raise BadField("key", name, "is a name of letters, digits, - and _")
+    path = folder / f"{name}.json"
+    if path.exists():
+        raise _taken(path)
+    return path
+
+
+def _taken(path: Path) -> BadField:
+    return BadField("key", path.stem, f"exists already: {path}")
 
 
 def listing(folder: Path) -> list[tuple[str, Address]]:

@@ -1,10 +1,15 @@
 """Settings: one frozen object per process, read once from the environment; all that is missing is reported together."""
 
+import ast
+import inspect
+import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import platformdirs
 from pydantic import Field, ValidationError
+from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from deai.errors import WrongRequest
@@ -72,6 +77,36 @@ class Settings(HomeSettings, ChainSettings, ContentSettings):
 
     market: str
     """The URL of a market."""
+
+
+def described(settings: type[BaseSettings]) -> str:
+    """Every environment variable of `settings`: what it is where it is not set, and below it what its class says of it."""
+    words = dict[str, str]()
+    for each in settings.__mro__:
+        if issubclass(each, BaseSettings) and each is not BaseSettings:
+            words = _docstrings(each) | words
+    lines = list[str]()
+    for name, field in settings.model_fields.items():
+        usual = "needed" if field.is_required() else field.default or None
+        shown = (
+            ""
+            if usual in (None, PydanticUndefined)
+            else f" [{usual if isinstance(usual, str) else json.dumps(usual)}]"
+        )
+        lines.append(f"{settings.model_config.get('env_prefix', '')}{name}".upper() + shown)
+        lines.extend([f"    {words[name]}"] if name in words else [])
+    return "\n".join(lines)
+
+
+def _docstrings(settings: type[BaseSettings]) -> dict[str, str]:
+    """The strings that follow the fields in the class' source, by field."""
+    found = {}
+    body = [each for each in ast.walk(ast.parse(inspect.getsource(settings))) if isinstance(each, ast.stmt)]
+    for pair in pairwise(body):
+        match pair:
+            case (ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text)))):
+                found[name] = " ".join(text.split())
+    return found
 
 
 def load(settings: type[S], **given: Any) -> S:

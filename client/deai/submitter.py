@@ -16,6 +16,7 @@ from pathlib import Path
 from eth_account.signers.local import LocalAccount
 
 from deai import callback, unixfs
+from deai.case_history import Standing
 from deai.chain import Chain, JobAwarded, JobClosed, JobDelivered, JobDisputed, Receipt
 from deai.cid import Cid, Codec
 from deai.content import Content
@@ -324,6 +325,14 @@ class Submitter:
         receipt = self.chain.dispute(self.account, job, terms)
         self._open_case(job, terms.arbiter, timeout)
         return receipt
+
+    def case(self, job: JobId) -> Standing | None:
+        """Where the job's case at the panel stands, or how it ended; None if none was opened there."""
+        found = self.panel.case(job) if self.panel else None
+        if self.panel is None or found is None:
+            return None
+        last = self.chain.head().number
+        return Standing.of(found, self.panel.events(self.deployment.block, last, job))
 
     def lapse(self, job: JobId) -> Receipt:
         """Ends a case whose arbiter was silent: half the price each, if the submitter had opened it. Anyone may. Raises RuleByAhead."""

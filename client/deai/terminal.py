@@ -97,6 +97,14 @@ def password(settings: "HomeSettings", confirm: bool = False) -> str:
             return settings.password_file.read_text().rstrip("\n")
         except OSError as error:
             raise WrongRequest(f"DEAI_PASSWORD_FILE: {settings.password_file}: {error.strerror}") from error
+    if not sys.stdin.isatty():
+        # Nobody is there to type it; a script may send it.
+        sent = sys.stdin.readline().rstrip("\n")
+        if not sent:
+            raise WrongRequest(
+                f"the password of key {settings.key!r}: no terminal to ask at; set DEAI_PASSWORD_FILE"
+            )
+        return sent
     typed: str = click.prompt(
         f"Password of key {settings.key!r}", hide_input=True, confirmation_prompt=confirm, err=True
     )

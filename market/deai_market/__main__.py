@@ -1,10 +1,12 @@
 """`deai-market`: serves a market until it is told to stop."""
 
+import argparse
 import gc
 import logging
 import signal
 import sys
 import threading
+from importlib.metadata import version
 
 from deai import keys, settings
 from deai.content import open_store
@@ -23,6 +25,7 @@ def main() -> None:
     """Runs the market; exit code 0 after SIGTERM or SIGINT, 2 for a wrong setting, 3 for a part out of reach."""
     # What was imported stays to the end: nobody looks through it again, neither on the way nor, for half a second, at the exit.
     gc.freeze()
+    _options()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     # httpx would write down every URL.
     for chatty in ("uvicorn", "httpx"):
@@ -40,6 +43,17 @@ def main() -> None:
         sys.stderr.write(f"deai-market: {error}\n")
         sys.exit(error.exit_code)
     _log.info("stopped")
+
+
+def _options() -> None:
+    parser = argparse.ArgumentParser(
+        prog="deai-market",
+        description="Serves a market until SIGTERM or SIGINT. Its settings are environment variables:",
+        epilog=settings.described(Settings),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('deai-market')}")
+    parser.parse_args()
 
 
 def _open(read: Settings) -> Market:

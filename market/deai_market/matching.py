@@ -250,14 +250,14 @@ def _reason(
 
 
 def _lacking(wanted: Resources, capacities: list[Capacity]) -> str:
-    for name, unit in (
-        ("cpu_millis", "thousandths of a core"),
-        ("memory_mib", "MiB of memory"),
-        ("disk_mib", "MiB of disk"),
+    for name, unit, size in (
+        ("cpu_millis", "cores", 1_000),
+        ("memory_mib", "MiB of memory", 1),
+        ("disk_mib", "MiB of disk", 1),
     ):
         most = max(getattr(capacity, name) for capacity in capacities)
         if getattr(wanted, name) > most:
-            return f"no ask has {getattr(wanted, name)} {unit}; the most is {most}"
+            return f"no ask has {getattr(wanted, name) / size:.10g} {unit}; the most is {most / size:.10g}"
     if wanted.gpus:
         most = max(_gpus(wanted, capacity) for capacity in capacities)
         if wanted.gpus > most:

@@ -28,7 +28,7 @@ from deai.job import Address, Wei
 from deai.journal import Journal
 from deai.market_api import MarketApi
 from deai.panel_contract import PanelContract
-from deai.settings import load
+from deai.settings import described, load
 from deai.web3_chain import Web3Chain
 from deai_provider import hardware, ledger, room, stakes
 from deai_provider.agent import Agent
@@ -37,7 +37,7 @@ from deai_provider.docker_executor import DockerExecutor
 from deai_provider.hearing import Bench
 from deai_provider.image_archive import ImageLimits
 from deai_provider.ledger import Ledger
-from deai_provider.settings import Settings
+from deai_provider.settings import PlaceSettings, Settings
 from deai_provider.staging import Depot
 from deai_provider.verifier import Verifier
 from deai_provider.votes import Votes
@@ -54,7 +54,14 @@ def cli() -> None:
     """
 
 
-@cli.command()
+class _WithSettings(click.Command):
+    """A command whose help ends with all settings, line by line."""
+
+    def get_help(self, ctx: click.Context) -> str:
+        return f"{super().get_help(ctx)}\n\n{described(Settings)}"
+
+
+@cli.command(cls=_WithSettings)
 def run() -> None:
     """Offers this machine and runs jobs until SIGTERM. Jobs that run then go on, and the next start takes
     them up.
@@ -99,7 +106,7 @@ def run() -> None:
     _log.info("stopped")
 
 
-@cli.command()
+@cli.command(cls=_WithSettings)
 def verify() -> None:
     """Judges disputed jobs until SIGTERM: where the panel draws a ticket of this key, the job is run again here, in the same
     box, and its result compared. Runs beside `run`, or alone.
@@ -177,7 +184,7 @@ def unstake(count: int | None, number: int) -> None:
 )
 def status(as_json: bool) -> None:
     """Shows the jobs of this machine, their steps, and what they earned."""
-    settings = load(Settings)
+    settings = load(PlaceSettings)
     deployment = Deployment.load(settings.deployment)
     with Ledger(settings.ledger, read_only=True) as promises:
         entries = promises.entries()

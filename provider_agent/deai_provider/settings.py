@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from deai.ask import Prices
 from deai.deployment import AddressField, Deployment
@@ -31,7 +31,23 @@ class PriceText(BaseModel):
     gpu_second: str = "0"
 
 
-class Settings(ContentSettings):
+class PlaceSettings(BaseSettings):
+    """Where an agent keeps what it promised."""
+
+    model_config = SettingsConfigDict(env_prefix="DEAI_PROVIDER_", frozen=True)
+
+    deployment: Path
+    """The deployment file: chain id, escrow, tokens."""
+    work: Path
+    """The folder for the ledger, images, inputs and volumes. On this machine's own disk."""
+
+    @property
+    def ledger(self) -> Path:
+        """The file of what was promised."""
+        return self.work / "ledger.sqlite"
+
+
+class Settings(PlaceSettings, ContentSettings):
     """What a provider must say before it offers its machine. Amounts are decimal numbers of tokens, by
     symbol: `{"DAI": "50"}`.
     """
@@ -40,12 +56,8 @@ class Settings(ContentSettings):
 
     rpc: str
     """The URL of a chain's node (JSON-RPC). Best your own: it tells the agent what was awarded."""
-    deployment: Path
-    """The deployment file: chain id, escrow, tokens."""
     market: str
     """The URL of a market."""
-    work: Path
-    """The folder for the ledger, images, inputs and volumes. On this machine's own disk."""
     key: Path
     """The keystore file of the account that locks bonds and is paid."""
     password_file: Path
@@ -119,11 +131,6 @@ class Settings(ContentSettings):
     """How long an ask stands when the agent falls silent."""
     poll_seconds: float = Field(default=0.25, ge=0.01, le=60)
     """How often the chain and the engine are looked at while something is awaited."""
-
-    @property
-    def ledger(self) -> Path:
-        """The ledger's file."""
-        return self.work / "ledger.sqlite"
 
     @property
     def reserve(self) -> Reserve:

@@ -198,7 +198,14 @@ def test_with_verifiers_a_liars_dispute_is_judged_by_re_runs_until_the_terminal_
         )["job"]
         becomes(cli, job, "Delivered")
 
-        cli.json("dispute", job, "--yes")
+        assert f"`deai status {job}` shows how its case stands" in cli.run("dispute", job, "--yes").stdout
 
         becomes(cli, job, "Paid")
+        case = cli.json("status", job)["case"]
+        assert (case["verdict"], case["seats"], case["votes"], case["share_bps"]) == ("good", 3, 3, 10_000)
+        assert "case good: the provider gets 100 %" in cli.run("status", job).stdout
+        told = cli.run("history", job).stdout
+        assert told.count(": 0x") >= 9
+        for part in ("was drawn for seat 2", "sealed its vote", "voted good", "earned", "CaseClosed: good"):
+            assert part in told
     assert left(tmp_path) == []

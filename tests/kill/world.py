@@ -275,10 +275,13 @@ class World:
 
     def _where(self, standing: Sequence[Standing]) -> str:
         entries = [(each, self._entry(each.job)) for each in standing if not self._over(each.job)]
-        return ", ".join(
+        where = [
             f"{each.job} that stood at {each.stand.point!r} is at {entry.step if entry else None}: {entry.reason if entry else ''}"
             for each, entry in entries
-        )
+        ]
+        logs = sorted((self.net.folder / "logs").glob("*.log"))
+        told = [f"{log.name}:\n{log.read_text(errors='replace')[-4_000:]}" for log in logs]
+        return "\n".join([", ".join(where), *told])
 
     def _life(self, victim: str, standing: Standing, *, reruns: bool) -> Life:
         chain, job = self.submitter.chain, standing.job

@@ -92,6 +92,20 @@ def test_commands_that_need_no_setting_succeed(tmp_path: Path) -> None:
         assert run(tmp_path, *words, "--json").exit_code == 0, words
 
 
+def test_a_key_whose_name_is_taken_costs_nobody_a_password(tmp_path: Path) -> None:
+    sent = {"DEAI_HOME": str(tmp_path), "DEAI_PASSWORD_FILE": None}
+    made = CliRunner().invoke(main, ("keys", "new", "mine"), input="secret\n", env=sent)
+    assert made.exit_code == 0, made.output
+    assert "mine" in made.stdout
+
+    again = CliRunner().invoke(main, ("keys", "new", "mine"), input="", env=sent)
+    other = CliRunner().invoke(main, ("keys", "new", "other"), input="", env=sent)
+
+    assert (again.exit_code, other.exit_code) == (WRONG, WRONG)
+    assert "exists already" in again.stderr
+    assert "no terminal to ask at; set DEAI_PASSWORD_FILE" in other.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [

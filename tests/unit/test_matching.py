@@ -157,7 +157,7 @@ def test_an_unmatched_job_says_what_lacks(fields: dict[str, Any], asks: list[Ask
         ),
         ({"gpus": 3, "gpu_model": "h100"}, "no ask has 3 GPUs with h100; the best has 2"),
         ({"gpus": 9}, "no ask has 9 GPUs; the best has 2"),
-        ({"cpu_millis": 8_000}, "no ask has 8000 thousandths of a core; the most is 4000"),
+        ({"cpu_millis": 8_500}, "no ask has 8.5 cores; the most is 4"),
         ({"memory_mib": 9_000}, "no ask has 9000 MiB of memory; the most is 8192"),
         ({"disk_mib": 9_000}, "no ask has 9000 MiB of disk; the most is 8192"),
         ({"gpus": 1, "cpu_millis": 3_000}, "no single ask has all that it needs"),

@@ -5,13 +5,15 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic_settings import BaseSettings
 
 from deai import keys
 from deai.deployment import Deployment
 from deai.errors import BadField, WrongRequest
 from deai.job import Wei
-from deai.settings import load
+from deai.settings import described, load
 from deai.testing import DAI, MemoryChain
+from deai_market.settings import Settings as MarketSettings
 from deai_provider.__main__ import main
 from deai_provider.ledger import Ledger, Step
 from deai_provider.settings import Settings
@@ -135,6 +137,25 @@ def test_a_setting_out_of_range_is_named_with_its_value(
         load(Settings)
 
 
+@pytest.mark.parametrize("settings", [Settings, MarketSettings])
+def test_the_help_names_every_setting_its_default_and_what_it_is_for(settings: type[BaseSettings]) -> None:
+    lines = described(settings).splitlines()
+
+    names = [line.partition(" ")[0] for line in lines if not line.startswith(" ")]
+    prefix = settings.model_config.get("env_prefix", "")
+    assert names == [f"{prefix}{name}".upper() for name in settings.model_fields]
+    assert f"{prefix}RPC [needed]" in lines
+    assert f"{prefix}POLL_SECONDS [0.25]" in lines
+    assert any(line.startswith("    The URL of a chain's node") for line in lines)
+
+
+def test_run_helps_with_the_settings(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(environment, "run", "--help") == 0
+    assert "DEAI_PROVIDER_PANEL_CLASSES [[0]]" in capsys.readouterr().out
+
+
 def test_a_dead_node_ends_run_with_one_line_and_exit_code_3(
     environment: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,6 +191,8 @@ def test_status_shows_jobs_steps_and_earnings(
         ledger.match(id_, job, signature, world.chain.now)
         ledger.move(id_, Step.STAGING, world.chain.now, spec=world.spec(), price=Wei(ONE // 4))
         ledger.move(id_, Step.FAILED, world.chain.now, "disk full", earned=Wei(-ONE * 2))
+    for name in set(REQUIRED) - {"WORK", "DEPLOYMENT"}:
+        environment.delenv(f"DEAI_PROVIDER_{name}")
     assert command(environment, "status") == 0
     shown = capsys.readouterr().out
     assert "failed" in shown

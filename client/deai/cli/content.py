@@ -6,7 +6,7 @@ import click
 
 from deai.cli import completion
 from deai.cli.root import main
-from deai.errors import BadField
+from deai.errors import BadField, WrongState
 from deai.terminal import command, emit, open_job, say
 
 
@@ -58,7 +58,11 @@ def results(job: str, output: Path, as_json: bool) -> None:
 
     submitter, found = open_job(job)
     with bar(f"Fetching {found[:12]}", None, hidden=as_json) as moved:
-        result = submitter.results(found, output, moved=moved)
+        try:
+            result = submitter.results(found, output, moved=moved)
+        except WrongState as error:
+            error.add_note(f"no result was delivered; `deai status {found}` tells where the job stands")
+            raise
     record = result.exit_record
     if as_json:
         emit(

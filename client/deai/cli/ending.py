@@ -60,6 +60,8 @@ def dispute(job: str, yes: bool, as_json: bool) -> None:
     if possible and not yes and not click.confirm("Proceed?", default=False, err=as_json):
         raise WrongRequest("not disputed: nothing was sent")
     _acted(submitter, found, "dispute", as_json)
+    if not as_json and submitter.panel is not None:
+        say(f"`deai status {found}` shows how its case stands, `deai history {found}` who voted what")
 
 
 def _show_dispute(submitter: "Submitter", terms: Terms) -> None:

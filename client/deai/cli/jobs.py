@@ -69,6 +69,7 @@ def _status(submitter: "Submitter", job: JobId, as_json: bool, details: bool) ->
         if progress.terms and any(progress.terms.result)
         else None
     )
+    case = submitter.case(job) if details else None
     end = submitter.ends([Cid.parse(result)]).get(Cid.parse(result)) if result else None
     price = progress.terms.price if progress.terms else None
     if as_json:
@@ -83,6 +84,7 @@ def _status(submitter: "Submitter", job: JobId, as_json: bool, details: bool) ->
                 "result_cid": result,
                 "end": end,
                 "deadline": _deadline(progress),
+                "case": case.as_json() if case else None,
                 "history": history,
                 "callback": called.model_dump(mode="json") if called else None,
             }
@@ -97,6 +99,10 @@ def _status(submitter: "Submitter", job: JobId, as_json: bool, details: bool) ->
         deadline = _deadline(progress)
         if deadline is not None:
             say(f"  {_DEADLINES[progress.state]} {utc(Timestamp(deadline))}")
+        if case is not None:
+            say(f"  case {case}")
+        elif progress.state is JobState.DISPUTED:
+            say("  case: none is open at the panel")
         if called:
             say(f"  callback {told(called)}")
     return None
@@ -181,10 +187,11 @@ def _age(seconds: int) -> str:
     "--deployment", type=click.Path(path_type=Path), help="The deployment file, instead of DEAI_DEPLOYMENT."
 )
 def history(job: str | None, rpc: str | None, deployment: Path | None, as_json: bool) -> None:
-    """Show jobs, bids, awards, deliveries and payments from the chain's events alone; asks no server but the node."""
+    """Show jobs, bids, awards, deliveries, votes and payments from the chain's events alone; asks no server but the node."""
     from deai.deployment import Deployment
     from deai.history import history as lines
     from deai.home import Home
+    from deai.panel_contract import PanelContract
     from deai.settings import ChainSettings, HomeSettings, load
     from deai.web3_chain import Web3Chain
 
@@ -192,8 +199,9 @@ def history(job: str | None, rpc: str | None, deployment: Path | None, as_json: 
     settings = load(ChainSettings, **given)
     found = Deployment.load(settings.deployment)
     wanted = Home(load(HomeSettings).home).find(job) if job else None
+    panel = PanelContract(settings.rpc, found) if found.panel else None
     told = False
-    for line in lines(Web3Chain(settings.rpc, found), found, wanted):
+    for line in lines(Web3Chain(settings.rpc, found), found, wanted, panel):
         told = True
         if as_json:
             emit(line.as_json())

@@ -19,6 +19,7 @@ def keys_new(name: str, as_json: bool) -> None:
     from deai.settings import HomeSettings, load
 
     settings = load(HomeSettings).model_copy(update={"key": name})
+    keystore.free(settings.keys, name)
     address = keystore.new(settings.keys, name, password(settings, confirm=True))
     emit({"name": name, "address": address}) if as_json else say(
         f"{name}  {address}  {settings.keys / name}.json"

@@ -80,9 +80,14 @@ def withdraw(token: str, amount: str, to: str | None, as_json: bool) -> None:
 
     if to is not None and not is_checksum_address(to):
         raise BadField("to", to, "is not a checksummed address")
-    _money(
-        token,
-        amount,
-        as_json,
-        lambda by, token, wei: by.chain.withdraw(by.account, token, Address(to or by.address), wei),
-    )
+    _money(token, amount, as_json, lambda by, token, wei: _withdraw(by, token, wei, to))
+
+
+def _withdraw(by: "Submitter", token: Address, wei: Wei, to: str | None) -> "Receipt":
+    balance = by.chain.balance(token, by.address)
+    if wei > balance:
+        known = by.deployment.token(token)
+        raise BadField(
+            "amount", known.show(wei), f"is more than the {known.show(balance)} you have in the escrow"
+        )
+    return by.chain.withdraw(by.account, token, Address(to or by.address), wei)
