@@ -76,6 +76,17 @@ class Node:
         """What `parse` makes of the node's result."""
         return self.parsed(parse, self.ask(method, *params))
 
+    def view(self, parse: Callable[[Any], T], contract: str, data: str) -> T:
+        """What `parse` makes of what a contract answers at the head. Raises ChainUnavailable where there is none at the head just now, as on a
+        node that is syncing, or amid a reorg: who asks has seen the contract there.
+        """
+        found = self.ask("eth_call", {"to": contract, "data": data}, "latest")
+        if found == "0x":
+            raise errors.ChainUnavailable(
+                f"the chain's node at {self.shown} knows no contract at {contract} just now"
+            )
+        return self.parsed(parse, found)
+
     def parsed(self, parse: Callable[[Any], T], result: Any) -> T:
         """What `parse` makes of a result. Raises ChainUnavailable where it makes no sense of it."""
         try:

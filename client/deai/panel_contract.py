@@ -200,8 +200,8 @@ class PanelContract:
         return self._node.number("eth_blockNumber")
 
     def _view(self, verb: str, *values: object) -> tuple[Any, ...]:
-        call = {"to": self.contract, "data": self._codec.call(verb, *values)}
-        return self._node.read(lambda found: self._codec.answer(verb, found), "eth_call", call, "latest")
+        data = self._codec.call(verb, *values)
+        return self._node.view(lambda found: self._codec.answer(verb, found), self.contract, data)
 
     def _one(self, verb: str, *values: object) -> Any:
         return self._view(verb, *values)[0]

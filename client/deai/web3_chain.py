@@ -271,8 +271,8 @@ class Web3Chain:
     # Questions.
 
     def _view(self, verb: str, *values: object) -> tuple[Any, ...]:
-        call = {"to": self.contract, "data": self._codec.call(verb, *values)}
-        return self._node.read(lambda found: self._codec.answer(verb, found), "eth_call", call, "latest")
+        data = self._codec.call(verb, *values)
+        return self._node.view(lambda found: self._codec.answer(verb, found), self.contract, data)
 
     def _token_view(self, token: Address, verb: str, *values: object) -> int:
         found = self._node.ask("eth_call", {"to": token, "data": ERC20.call(verb, *values)}, "latest")

@@ -12,6 +12,7 @@ from deai.ask import Capacity, Prices
 from deai.chain import Event, JobAwarded, JobClosed, JobDelivered, JobEvent
 from deai.clock import ChainClock
 from deai.content import Content
+from deai.errors import ChainUnavailable
 from deai.job import (
     ZERO_ADDRESS,
     ZERO_DIGEST,
@@ -161,8 +162,12 @@ class World:
 
     # What is so.
 
-    def state(self, job: JobId) -> JobState:
-        return self.ground.chain.state(job)[0]
+    def state(self, job: JobId) -> JobState | None:
+        """None while the node, amid a reorg, knows no contract."""
+        try:
+            return self.ground.chain.state(job)[0]
+        except ChainUnavailable:
+            return None
 
     def step(self, job: JobId) -> Step | None:
         entry = self.ledger.entry(job)

@@ -89,6 +89,20 @@ def test_an_address_without_a_contract_is_refused(anvil_ground: AnvilGround) -> 
         Web3Chain(anvil_ground.node.rpc, elsewhere)
 
 
+def test_a_contract_that_is_not_there_just_now_is_a_node_to_ask_again(anvil_ground: AnvilGround) -> None:
+    contract = anvil_ground.deployment.contract
+    code = anvil_ground.node("eth_getCode", contract, "latest")
+    token = anvil_ground.deployment.token("DAI").address
+    anvil_ground.node("anvil_setCode", contract, "0x")
+    try:
+        with pytest.raises(errors.ChainUnavailable, match=f"knows no contract at {contract} just now"):
+            anvil_ground.chain.balance(token, Address(CAST.submitter.address))
+    finally:
+        anvil_ground.node("anvil_setCode", contract, code)
+
+    assert anvil_ground.chain.balance(token, Address(CAST.stranger.address)) == 0
+
+
 def test_a_key_without_coin_is_told_that_it_cannot_pay_gas(anvil_ground: AnvilGround) -> None:
     token = fund(anvil_ground)
     anvil_ground.node("anvil_setBalance", CAST.submitter.address, "0x0")
