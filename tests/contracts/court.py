@@ -109,6 +109,12 @@ class Court:
         """Another panel; `changes` are of the constructor's arguments and of Pace."""
         return self.world.create("Panel", *self._arguments(**changes))
 
+    def another(self, **changes: Any) -> "Court":
+        """A court with another panel, and nobody there yet."""
+        twin = copy(self)
+        twin.panel = self.new_panel(**changes)
+        return twin
+
     def refusal(self, **changes: Any) -> tuple[str, tuple[Any, ...]]:
         """The error, and its arguments, with which such a panel is not made."""
         code = self.world.project["Panel"].bytecode

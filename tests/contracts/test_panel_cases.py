@@ -263,6 +263,16 @@ def test_a_verifier_collects_what_it_earned(court: Court) -> None:
     assert court.view("earned", winner) == 0
 
 
+def test_the_least_that_can_be_earned_is_collected(court: Court) -> None:
+    court = court.another(seat_fee=1)
+    court.verifiers(3)
+    case = court.drawn(dispute_fee=3)
+    case.judge(GOOD, GOOD, GOOD)
+    winner = case.accounts()[0]
+    court.send(winner, "collect")
+    assert court.world.dai.functions.balanceOf(winner).call() == 1
+
+
 def check_solvent(court: Court) -> None:
     """Stakes and slashed stakes are here; what was earned, or not, is the panel's in the escrow."""
     tickets = court.tickets(CLASS)[0]

@@ -184,6 +184,19 @@ def test_a_missed_draw_keeps_no_ticket(court: Court) -> None:
     court.opened()
 
 
+def test_a_draw_whose_block_the_chain_forgot_seats_nobody_though_it_is_in_time(court: Court) -> None:
+    court = court.another(draw_seconds=1_000, unstake_seconds=50_000)
+    court.verifiers(3)
+    case = court.opened(ruling_seconds=20_000)
+    court.mine(case.draw_block - court.world.web3.eth.block_number + 257)
+    assert court.world.now < case.deadline - 100
+
+    case.draw()
+
+    assert (case.phase, case.accounts()) == (Phase.DRAWING, [])
+    assert court.tickets() == (3, 3, 3, 0)
+
+
 def test_a_ticket_that_asked_to_leave_is_not_free(court: Court) -> None:
     accounts = court.verifiers(3)
     court.send(accounts[0], "leave", CLASS, [0])

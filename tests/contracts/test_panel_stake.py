@@ -190,6 +190,12 @@ def test_a_token_that_calls_back_gets_nowhere(court: Court, verb: str) -> None:
     assert court.tickets() == (1, 1, 1, 0)
 
 
+def test_stakes_that_stay_a_second_longer_than_any_case_will_do(court: Court) -> None:
+    longest = int(court.view("caseSeconds", 0))
+    assert court.refusal(unstake_seconds=longest) == ("Malformed", ("unstakeSeconds",))
+    court.another(unstake_seconds=longest + 1)
+
+
 def test_who_earned_nothing_collects_nothing(court: Court) -> None:
     with reverts("Malformed", "amount"):
         court.send(court.person(), "collect")
