@@ -13,7 +13,7 @@ import os
 import stat
 import tempfile
 import unicodedata
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Container, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -188,8 +188,11 @@ def resolve(store: Store, root: Cid, path: str) -> Cid:
     return cid
 
 
-def walk(store: Store, root: Cid) -> Iterator[Cid]:
-    """Each block of the tree once, `root` first. Raises ContentMissing, BadContent, StoreUnavailable."""
+def walk(store: Store, root: Cid, known: Container[str] = ()) -> Iterator[Cid]:
+    """Each block of the tree once, `root` first. What holds no links is not asked for where it is `known` to be there, by its CID.
+
+    Raises ContentMissing, BadContent, StoreUnavailable.
+    """
     seen, waiting = {root}, [root]
     while waiting:
         cid = waiting.pop()
@@ -198,7 +201,7 @@ def walk(store: Store, root: Cid) -> Iterator[Cid]:
             fresh = [link for link in links if link not in seen]
             seen.update(fresh)
             waiting.extend(reversed(fresh))
-        elif not store.has(cid):
+        elif str(cid) not in known and not store.has(cid):
             raise ContentMissing(f"{cid}: is not in the store")
         yield cid
 
