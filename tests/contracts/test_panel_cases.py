@@ -10,6 +10,7 @@ from court import (
     GOOD,
     NO_INPUTS,
     NO_OUTPUT,
+    ROUNDS,
     SEAT_STAKE,
     SILENT,
     TRAP,
@@ -261,6 +262,16 @@ def test_a_verifier_collects_what_it_earned(court: Court) -> None:
     assert court.event("Collected") == {"account": winner, "amount": ONE}
     assert court.world.dai.functions.balanceOf(winner).call() == ONE
     assert court.view("earned", winner) == 0
+
+
+@pytest.mark.parametrize(("late", "phase"), [(0, Phase.DRAWING), (1, Phase.REVEALING)])
+def test_seats_are_drawn_again_where_a_whole_round_still_fits(court: Court, late: int, phase: Phase) -> None:
+    court.verifiers(4)
+    case = court.drawn()
+    case.vote(GOOD, GOOD, SILENT)
+    a_round = int(court.view("caseSeconds", case.job.deliver_seconds)) // ROUNDS
+    case.advance(at=case.terms.rule_by - a_round + late)
+    assert case.phase is phase
 
 
 def test_the_least_that_can_be_earned_is_collected(court: Court) -> None:

@@ -74,6 +74,11 @@ def test_a_job_in_another_token_or_of_another_arbiter_is_unfit(court: Court, cha
     assert court.panel.functions.unfit(plain_job(court, court.job(**changes))).call() == field
 
 
+def test_work_may_take_just_as_long_as_stakes_are_held(court: Court) -> None:
+    court = court.another(unstake_seconds=LONGEST)
+    assert court.panel.functions.unfit(plain_job(court, court.job())).call() == ""
+
+
 def test_the_longest_case_is_three_rounds(court: Court) -> None:
     assert court.view("caseSeconds", 600) == LONGEST
 

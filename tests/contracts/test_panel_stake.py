@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from court import CLASS, GOOD, SEAT_STAKE, Court
+from court import CLASS, GOOD, SEAT_STAKE, Court, Pace
 from world import NOBODY, reverts
 
 UNSTAKE_SECONDS = 5000
@@ -194,6 +194,16 @@ def test_stakes_that_stay_a_second_longer_than_any_case_will_do(court: Court) ->
     longest = int(court.view("caseSeconds", 0))
     assert court.refusal(unstake_seconds=longest) == ("Malformed", ("unstakeSeconds",))
     court.another(unstake_seconds=longest + 1)
+
+
+def test_a_slot_that_never_was_is_empty(court: Court) -> None:
+    court.verifiers(2)
+    assert court.ticket(1)[0] != NOBODY
+    assert court.ticket(2) == court.ticket(99) == (NOBODY, 0, 0, False)
+
+
+def test_a_panel_tells_its_pace(court: Court) -> None:
+    assert tuple(court.view("pace")) == Pace()
 
 
 def test_who_earned_nothing_collects_nothing(court: Court) -> None:

@@ -130,7 +130,8 @@ def test_the_roots_digest_is_the_one_that_the_client_signs(world: World) -> None
 
 
 @pytest.mark.parametrize(
-    "wrong", ["another's proof", "a flipped bit", "a step too few", "a step too many", "swapped steps"]
+    "wrong",
+    ["another's proof", "a flipped bit", "a step too few", "a step too many", "swapped steps", "a byte more"],
 )
 def test_a_wrong_proof_is_refused(world: World, wrong: str) -> None:
     jobs = [world.job() for _ in range(4)]
@@ -140,6 +141,7 @@ def test_a_wrong_proof_is_refused(world: World, wrong: str) -> None:
         "a flipped bit": one[:-1] + bytes([one[-1] ^ 1]),
         "a step too few": one[:-32],
         "a step too many": one + keccak(text="step"),
+        "a byte more": one + b"\0",
         "swapped steps": one[:64] + one[96:] + one[64:96],
     }[wrong]
     refuses(world, jobs[0], signature)
