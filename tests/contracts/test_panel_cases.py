@@ -274,6 +274,24 @@ def test_seats_are_drawn_again_where_a_whole_round_still_fits(court: Court, late
     assert case.phase is phase
 
 
+def test_an_empty_seat_is_not_taken_for_a_silent_one(court: Court) -> None:
+    court.verifiers(3)
+    case = court.drawn()
+    _, silent, _ = case.accounts()
+    case.vote(DECLINES, SILENT, GOOD)
+    case.end_phase()
+    assert [event["account"] for event in court.events("SeatSlashed")] == [silent]
+    assert (case.still_open, case.empty) == (0, 2)
+
+
+def test_the_start_of_the_reveal_is_told_with_its_end(court: Court) -> None:
+    court.verifiers(3)
+    case = court.drawn()
+    case.vote(GOOD, GOOD, GOOD)
+    case.end_phase()
+    assert court.event("RevealStarted") == {"id": case.key, "revealBy": case.deadline}
+
+
 def test_the_least_that_can_be_earned_is_collected(court: Court) -> None:
     court = court.another(seat_fee=1)
     court.verifiers(3)
