@@ -47,6 +47,12 @@ TRIALS = {
     "nobody can fetch the result": Trial(
         (NO_OUTPUT, NO_OUTPUT, GOOD), Verdict.OUTPUT_MISSING, Outcome.REFUNDED, paid=(NO_OUTPUT,)
     ),
+    "nobody can fetch the result, and one not the inputs": Trial(
+        (NO_OUTPUT, NO_OUTPUT, NO_INPUTS), Verdict.OUTPUT_MISSING, Outcome.REFUNDED, paid=(NO_OUTPUT,)
+    ),
+    "nobody can fetch the inputs, and one finds a trap": Trial(
+        (TRAP, NO_INPUTS, NO_INPUTS), Verdict.INPUTS_MISSING, Outcome.PAID, paid=(NO_INPUTS,)
+    ),
     "nobody can fetch the inputs": Trial(
         (NO_INPUTS, BAD, NO_INPUTS), Verdict.INPUTS_MISSING, Outcome.PAID, paid=(NO_INPUTS,)
     ),
@@ -76,7 +82,8 @@ def test_a_case_ends_as_its_votes_say(court: Court, trial: Trial) -> None:
     assert case.phase is Phase.CLOSED
     assert court.world.ending(case.job) == (JobState.CLOSED, trial.outcome)
     lost, paid = case.holders(*trial.lost), case.holders(*trial.paid)
-    assert [event["account"] for event in court.events("SeatSlashed")] == lost
+    slashes = court.events("SeatSlashed")
+    assert [(event["account"], event["voted"]) for event in slashes] == [(account, True) for account in lost]
     assert court.view("slashed") == len(lost) * SEAT_STAKE
     assert {account: court.view("earned", account) for account in case.accounts()} == {
         account: FEE // len(paid) if account in paid else 0 for account in case.accounts()
@@ -280,7 +287,7 @@ def test_an_empty_seat_is_not_taken_for_a_silent_one(court: Court) -> None:
     _, silent, _ = case.accounts()
     case.vote(DECLINES, SILENT, GOOD)
     case.end_phase()
-    assert [event["account"] for event in court.events("SeatSlashed")] == [silent]
+    assert [(event["account"], event["voted"]) for event in court.events("SeatSlashed")] == [(silent, False)]
     assert (case.still_open, case.empty) == (0, 2)
 
 
@@ -290,6 +297,23 @@ def test_the_start_of_the_reveal_is_told_with_its_end(court: Court) -> None:
     case.vote(GOOD, GOOD, GOOD)
     case.end_phase()
     assert court.event("RevealStarted") == {"id": case.key, "revealBy": case.deadline}
+
+
+@pytest.mark.parametrize(("vote", "share"), [(GOOD, 10_000), (BAD, 0)])
+def test_one_seat_alone_decides_and_earns_the_fee(court: Court, vote: Vote, share: int) -> None:
+    court.verifiers(1)
+    case = court.drawn(arbiter_data=arbiter_data(seats=1), dispute_fee=ONE)
+    case.judge(vote)
+    closed = court.event("CaseClosed")
+    assert (closed["verdict"], closed["shareBps"]) == (vote.verdict, share)
+    assert court.view("earned", case.accounts()[0]) == ONE
+
+
+def test_two_of_five_decide_nothing(court: Court) -> None:
+    court.verifiers(5)
+    case = court.drawn(arbiter_data=arbiter_data(seats=5), dispute_fee=5 * ONE, bond=10 * ONE)
+    case.judge(BAD, BAD, GOOD, WORSE, TRAP)
+    assert court.event("CaseClosed")["verdict"] == Verdict.DISAGREED
 
 
 def test_the_least_that_can_be_earned_is_collected(court: Court) -> None:
