@@ -1,6 +1,6 @@
 """Breaks the contracts on purpose, one small change at a time on a copy, and says which changes no test notices.
 
-scripts/mutate.py [--file JobMarket.sol] [--lines 180-280] [--histories 40] [--list]
+scripts/mutate.py [--file JobMarket.sol] [--lines 180-280,300] [--histories 40] [--list]
 scripts/mutate.py --defences
 
 All changes are compiled at once (mutation/schemata.py) and shown to the contracts' tests (mutation/suite.py), most of them for a second or less; what
@@ -175,7 +175,7 @@ def main() -> None:
     parser.add_argument(
         "--file", choices=everything, action="append", help="only this one; may be given again"
     )
-    parser.add_argument("--lines", default="1-100000", help="only these lines of it, as 180-280")
+    parser.add_argument("--lines", default="1-100000", help="only these lines of it, as 180-280,300")
     parser.add_argument(
         "--histories", type=int, default=40, help="random histories for what the tests let pass"
     )
@@ -187,9 +187,16 @@ def main() -> None:
     if options.defences:
         try_defences(changes, codes)
         return
-    first, last = map(int, options.lines.split("-"))
+    ranges = [
+        (int(first), int(last or first))
+        for first, _, last in (part.partition("-") for part in options.lines.split(","))
+    ]
     files = options.file or everything
-    chosen = [each for each in changes if each.file in files and first <= each.line <= last]
+    chosen = [
+        each
+        for each in changes
+        if each.file in files and any(first <= each.line <= last for first, last in ranges)
+    ]
     if options.list:
         print("\n".join(map(str, chosen)))
         return

@@ -12,6 +12,7 @@ HISTORY = "0x0000F90827F1C53a10cb7A02335B175320002935"
 NUMBER_AS_HASH = "0x5f355f5260205ff3"
 SILENCE = "0x00"
 REFUSAL = "0x5f5ffd"
+REFUSAL_LIKE_A_HASH = "0x5f355f5260205ffd"
 NO_RANDOMNESS = keccak(text="NoRandomness(uint256)")[:4].hex()
 
 
@@ -20,6 +21,7 @@ def test_a_hash_is_known_from_the_next_block_on(world: World) -> None:
     number = world.web3.eth.block_number + 1
     # A call sees the block that comes next.
     assert at(random, number) == (bytes(32), Luck.PENDING)
+    assert at(random, number - 1)[1] is Luck.PENDING
     world.rpc("anvil_mine", hex(2))
     assert at(random, number) == (bytes(world.web3.eth.get_block(number)["hash"]), Luck.READY)
 
@@ -42,7 +44,7 @@ def test_a_chain_that_keeps_older_hashes_is_asked_for_them(world: World) -> None
     assert at(random, number) == (number.to_bytes(32, "big"), Luck.READY)
 
 
-@pytest.mark.parametrize("code", [SILENCE, REFUSAL])
+@pytest.mark.parametrize("code", [SILENCE, REFUSAL, REFUSAL_LIKE_A_HASH])
 def test_hashes_older_than_what_is_kept_are_missed(world: World, code: str) -> None:
     random = world.create("BlockRandom")
     number = world.web3.eth.block_number
