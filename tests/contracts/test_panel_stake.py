@@ -6,7 +6,18 @@ import pytest
 from court import CLASS, GOOD, SEAT_STAKE, Court, Pace
 from world import NOBODY, reverts
 
+from deai.job import Address
+
 UNSTAKE_SECONDS = 5000
+
+
+def gone(court: Court, accounts: list[Address], *slots: int) -> None:
+    """The tickets in these slots, each its account's only one, are taken back, in this order."""
+    for slot in slots:
+        court.send(accounts[slot], "leave", CLASS, [slot])
+    court.world.rpc("evm_increaseTime", UNSTAKE_SECONDS)
+    for slot in slots:
+        court.send(accounts[slot], "unstake", CLASS, [slot])
 
 
 def test_a_stake_buys_tickets_one_slot_each(court: Court) -> None:
@@ -122,11 +133,7 @@ def test_the_next_stake_takes_an_empty_slot(court: Court) -> None:
 
 def test_compacting_moves_the_last_tickets_to_empty_slots(court: Court) -> None:
     accounts = court.verifiers(5)
-    for slot in (0, 3):
-        court.send(accounts[slot], "leave", CLASS, [slot])
-    court.world.rpc("evm_increaseTime", UNSTAKE_SECONDS)
-    for slot in (0, 3):
-        court.send(accounts[slot], "unstake", CLASS, [slot])
+    gone(court, accounts, 0, 3)
     court.send(court.world.stranger, "compact", CLASS, 100)
     assert court.tickets() == (3, 3, 3, 0)
     assert {court.ticket(slot)[0] for slot in range(3)} == {accounts[slot] for slot in (1, 2, 4)}
@@ -137,11 +144,7 @@ def test_compacting_moves_the_last_tickets_to_empty_slots(court: Court) -> None:
 def test_a_slot_is_never_given_to_two_tickets(court: Court) -> None:
     """Compacting leaves notes of empty slots behind that are out of date."""
     accounts = court.verifiers(4)
-    for slot in (1, 3, 2):
-        court.send(accounts[slot], "leave", CLASS, [slot])
-    court.world.rpc("evm_increaseTime", UNSTAKE_SECONDS)
-    for slot in (1, 3, 2):
-        court.send(accounts[slot], "unstake", CLASS, [slot])
+    gone(court, accounts, 1, 3, 2)
     court.send(court.world.stranger, "compact", CLASS, 2)
     newcomers = court.verifiers(4)
     court.send(court.world.stranger, "compact", CLASS, 100)
@@ -161,15 +164,39 @@ def test_slots_do_not_move_under_a_requested_draw(court: Court) -> None:
 
 
 def test_compacting_stops_at_a_ticket_that_backs_a_case(court: Court) -> None:
-    leaver = court.verifier()
-    court.send(leaver, "leave", CLASS, [0])
-    court.world.rpc("evm_increaseTime", UNSTAKE_SECONDS)
-    court.send(leaver, "unstake", CLASS, [0])
-    accounts = court.verifiers(4)  # the first of them takes the empty slot
+    accounts = court.verifiers(4)
+    gone(court, accounts, 0)
     case = court.drawn()
+    assert case.accounts() != []
     court.send(court.world.stranger, "compact", CLASS, 10)
+    assert [court.ticket(slot)[0] for slot in range(4)] == [NOBODY, *accounts[1:]]
     case.judge(GOOD, GOOD, GOOD)
-    assert {court.ticket(slot)[0] for slot in range(4)} == set(accounts)
+    assert court.tickets() == (3, 3, 4, 0)
+
+
+def test_compacting_moves_no_ticket_to_a_slot_that_was_filled_since(court: Court) -> None:
+    accounts = court.verifiers(4)
+    gone(court, accounts, 1, 2, 3)
+    court.send(court.world.stranger, "compact", CLASS, 3)
+    holders = [accounts[0], *court.verifiers(2)]
+    court.send(court.world.stranger, "compact", CLASS, 1)
+    assert [court.ticket(slot)[0] for slot in range(3)] == holders
+    assert court.tickets() == (3, 3, 3, 0)
+
+
+def test_compacting_moves_no_ticket_to_a_slot_that_was_dropped(court: Court) -> None:
+    accounts = court.verifiers(4)
+    gone(court, accounts, 3)
+    court.send(court.world.stranger, "compact", CLASS, 1)
+    court.send(court.world.stranger, "compact", CLASS, 1)
+    assert [court.ticket(slot)[0] for slot in range(3)] == accounts[:3]
+    assert court.tickets() == (3, 3, 3, 0)
+
+
+def test_a_class_that_everybody_left_is_compacted_to_nothing(court: Court) -> None:
+    gone(court, court.verifiers(2), 0, 1)
+    court.send(court.world.stranger, "compact", CLASS, 5)
+    assert court.tickets() == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("verb", ["stake", "unstake", "collect"])

@@ -157,6 +157,7 @@ class World:
         receipt = self.node.send(
             {"from": self.deployer, "data": data, "gas": hex(8_000_000), "value": hex(value)}
         )
+        assert int(receipt["status"], 16) == 1, f"{name} was not made"
         return self.web3.eth.contract(address=to_checksum_address(receipt["contractAddress"]), abi=made.abi)
 
     def send(
