@@ -154,6 +154,21 @@ def test_a_slot_is_never_given_to_two_tickets(court: Court) -> None:
     assert sorted(holder for holder in held if holder != NOBODY) == sorted([accounts[0], *newcomers])
 
 
+def test_a_stake_takes_no_slot_that_was_filled_since(court: Court) -> None:
+    accounts = court.verifiers(4)
+    gone(court, accounts, 1, 2, 3)
+    court.send(court.world.stranger, "compact", CLASS, 3)
+    holders = [accounts[0], *court.verifiers(3)]
+    assert [court.ticket(slot)[0] for slot in range(4)] == holders
+
+
+def test_a_stake_takes_the_slot_that_was_emptied_last(court: Court) -> None:
+    accounts = court.verifiers(3)
+    gone(court, accounts, 2, 1)
+    newcomer = court.verifier()
+    assert [court.ticket(slot)[0] for slot in range(3)] == [accounts[0], newcomer, NOBODY]
+
+
 def test_slots_do_not_move_under_a_requested_draw(court: Court) -> None:
     court.verifiers(3)
     case = court.opened()
