@@ -175,6 +175,12 @@ def test_a_signature_of_one_job_is_no_root_and_a_root_is_no_job(world: World) ->
     refuses(world, job, signing.sign_jobs(world.people[world.submitter], jobs, world.domain)[0][:64])
 
 
+def test_a_root_alone_is_no_signature_of_its_one_job(world: World) -> None:
+    job = world.job()
+    r, s, v = _parts(world.signed_digest(world.submitter, bytes(world.view("jobsDigest", world.key(job)))))
+    refuses(world, job, r + bytes([s[0] | (v - 27) << 7]) + s[1:])
+
+
 def test_a_node_of_the_tree_is_no_job(world: World) -> None:
     """A leaf is an EIP-712 digest, made of 66 bytes; a node is made of 64, so that no job has a node's hash for its id."""
     jobs = [world.job() for _ in range(4)]
@@ -281,3 +287,7 @@ def test_a_job_is_awarded_at_most_once(world: World, end: str) -> None:
     for signature in (world.signed(job), b""):
         with reverts("WrongState", world.key(job), state):
             award(world, job, signature, again)
+
+
+def _parts(signature: bytes) -> tuple[bytes, bytes, int]:
+    return signature[:32], signature[32:64], signature[64]
