@@ -6,6 +6,7 @@ its job's id, so that a second attempt finds the first one's container.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -34,6 +35,7 @@ MAX_LOG_BYTES = 16 << 20
 _MIB = 1 << 20
 _JOB, _AGENT, _GPUS = "deai.job", "deai.agent", "deai.gpus"
 _CALL_SECONDS, _LOAD_SECONDS, _STOP_SECONDS, _DRAIN_SECONDS = 60, 3_600, 5, 5
+_BROKEN_SECONDS = 0.1
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _INIT = "/sbin/docker-init"
 _log = logging.getLogger(__name__)
@@ -183,11 +185,16 @@ class DockerExecutor:
 
     def wait(self, job: JobId, seconds: float) -> RunStatus:
         """See `executor.Executor`. Returns at once when nothing runs."""
-        # docker-py reports a time that is over as a connection error; poll tells the two apart.
+        # docker-py reports a time that is over as a connection error, like a connection that broke: poll and the clock tell the two apart.
         over = (requests.exceptions.ConnectionError, requests.exceptions.Timeout)
-        with asked_to(f"wait for {_name(job)}"), suppress(NotFound, *over):
-            self._api.wait(_name(job), timeout=max(seconds, 0.001))
-        return self.poll(job)
+        until = time.monotonic() + seconds
+        while True:
+            with asked_to(f"wait for {_name(job)}"), suppress(NotFound, *over):
+                self._api.wait(_name(job), timeout=max(until - time.monotonic(), 0.001))
+            status = self.poll(job)
+            if status.state is not RunState.RUNNING or time.monotonic() >= until:
+                return status
+            time.sleep(_BROKEN_SECONDS)
 
     def logs(self, job: JobId, offset: int) -> bytes:
         """See `executor.Executor`. At most `MAX_LOG_BYTES` in all, and then a line that says so.

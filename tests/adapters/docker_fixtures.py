@@ -97,7 +97,7 @@ class Box:
     def results(self, script: str, resources: Resources = SMALL) -> dict[str, str]:
         """Runs a script that prints lines `name: what came of it` and returns them."""
         status, log = self.run(script, resources)
-        assert status.exit_code == 0, log
+        assert status.exit_code == 0, (status, log)
         return dict(line.split(": ", 1) for line in log.splitlines())
 
 

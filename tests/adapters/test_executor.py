@@ -77,7 +77,7 @@ class Stage:
         )
 
 
-@pytest.fixture(params=["docker", "scripted"])
+@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.engine), "scripted"])
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     scripts: dict[JobId, Script] = {}
     work, folder = tmp_path / "work", tmp_path / "inputs"
