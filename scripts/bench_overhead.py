@@ -135,16 +135,16 @@ class Market:
 def market(folder: Path, say: Any) -> Iterator[tuple[Market, Localnet, str]]:
     """A market of its own in `folder`, the image's archive in its store; and the image's id on the engine."""
     built = image.build(CHECKOUT / ".cache" / "image")
-    local = Localnet(folder, say)
-    try:
-        with local as net, net.submitter() as submitter:
-            cid = unixfs.add(Path(built.archive), submitter.store)
+    with Localnet(folder, say) as net, net.submitter() as submitter:
+        cid = unixfs.add(Path(built.archive), submitter.store)
+        try:
             yield Market(net, submitter, str(cid)), net, built.image
-    finally:
-        # An agent that is stopped leaves the last job's container to the next one.
-        executor = DockerExecutor(folder / "provider" / "runs", agent=local.agent_name)
-        for job in executor.adopt():
-            executor.remove(job)
+        finally:
+            # An agent that is stopped leaves the last job's container to the next one; the engine may end with the market.
+            net.stop("deai-provider")
+            executor = DockerExecutor(folder / "provider" / "runs", agent=net.agent_name)
+            for job in executor.adopt():
+                executor.remove(job)
 
 
 def cpu_seconds(net: Localnet) -> dict[str, float]:

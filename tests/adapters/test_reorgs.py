@@ -219,12 +219,7 @@ class World:
         found = [event for event in chain.events(0, chain.head().number, job) if isinstance(event, JobEvent)]
         order = (JobState.UNKNOWN, JobState.AWARDED, JobState.DELIVERED)
         first = found[order.index(state)]
-        # A block that Anvil mines amid a reorg may end up on a state without contracts: what is sent meanwhile waits for the next one.
-        self.ground.node("evm_setAutomine", False)
-        try:
-            self.ground.reorg(chain.head().number - first.block + 1)
-        finally:
-            self.ground.node("evm_setAutomine", True)
+        self.ground.reorg(chain.head().number - first.block + 1)
         block = chain.block(first.block)
         assert block is not None
         assert block.hash != first.block_hash
@@ -245,8 +240,19 @@ class World:
 
 
 @pytest.fixture
-def world(anvil_ground: AnvilGround, tmp_path: Path) -> Iterator[World]:
-    world = World(anvil_ground, tmp_path)
+def young_ground(tmp_path: Path) -> Iterator[AnvilGround]:
+    """The contract on a node of this test's own: Anvil writes the states of its older blocks to disk, and a reorg back to such a block loses
+    the contracts for good.
+    """
+    folder = tmp_path / "anvil"
+    folder.mkdir()
+    with started(folder) as node, Journal.throwaway() as journal:
+        yield AnvilGround(node, peopled(node, AnvilNode(node.rpc).deploy("DAI")), journal)
+
+
+@pytest.fixture
+def world(young_ground: AnvilGround, tmp_path: Path) -> Iterator[World]:
+    world = World(young_ground, tmp_path)
     try:
         yield world
     finally:
@@ -343,13 +349,6 @@ def test_everything_undone_after_the_approval_is_done_again_and_paid_once(world:
     world.reach(lambda: world.state(job) is JobState.DELIVERED)
     world.approve(job)
     world.is_paid_once(job)
-
-
-@pytest.fixture(scope="module")
-def young_ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnvilGround]:
-    """The contract on a node that has been rolled back by nobody: one that was may not find the states of deep reorgs."""
-    with started(tmp_path_factory.mktemp("young")) as node, Journal.throwaway() as journal:
-        yield AnvilGround(node, peopled(node, AnvilNode(node.rpc).deploy("DAI")), journal)
 
 
 @pytest.mark.parametrize("depth", [1, 5, 40])
