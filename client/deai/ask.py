@@ -1,6 +1,7 @@
 """An ask: a provider's standing offer of capacity at a price; and what a job costs under it. Pure."""
 
 import json
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -111,6 +112,18 @@ def without(free: Capacity, resources: Resources) -> Capacity:
         gpus=tuple(left),
         slots=free.slots - 1,
     )
+
+
+def remaining(capacity: Capacity, working: Iterable[Resources], ended: Sequence[Resources]) -> Capacity:
+    """What is left of a machine beside its jobs. Those at work hold all they asked for. Those whose run has ended, and whose result is on its
+    way, hold disk alone, so that a slow uplink leaves no processor idle; but only as many as there are slots, or results would pile up until
+    their deadlines come: the rest hold all.
+    """
+    free = capacity
+    for resources in (*working, *ended[capacity.slots :]):
+        free = without(free, resources)
+    disk_mib = sum(resources.disk_mib for resources in ended[: capacity.slots])
+    return free.model_copy(update={"disk_mib": free.disk_mib - disk_mib})
 
 
 def gpu_fits(resources: Resources, gpu: Gpu) -> bool:

@@ -256,7 +256,11 @@ class Book:
         """What live matches and running jobs take of their providers' capacity."""
         found = {(match.job, match.provider) for match in matches}
         found |= {(job.id, job.provider or "") for job in running}
-        return [Taken(Address(provider), self._resources(session, job)) for job, provider in sorted(found)]
+        ended = queries.uploading(session, running)
+        return [
+            Taken(Address(provider), self._resources(session, job), (job, provider) in ended)
+            for job, provider in sorted(found)
+        ]
 
     def forget_all_but(self, ids: set[str]) -> None:
         """Drops what was read of orders that are not open any more."""

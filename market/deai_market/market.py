@@ -226,12 +226,12 @@ class Market:
             return views.matches(queries.waiting_matches(session, provider, after), after)
 
     def observe(self, job: JobId, provider: Address, observation: Observation) -> None:
-        """Keeps what a provider says of its run; `Staging` holds its match, `Declined` ends it. Raises Forbidden, TooMany: the match is
-        held or ended even then."""
+        """Keeps what a provider says of its run: `Staging` holds its match, `Declined` ends it, and from `Uploading` on the job holds nothing of the
+        provider's ask but disk. Raises Forbidden, TooMany: the match is held or ended even then."""
         self.check_provider(job, provider, matched=observation.event in ("Staging", "Declined"))
         now = self.clock.now()
         with self._database.write() as session:
-            touched = self._hold_or_drop(session, job, provider, observation, now)
+            frees = self._hold_or_drop(session, job, provider, observation, now)
             seen = queries.observations(session, job, provider)
             is_new = (observation.event, observation.text) not in {(row.event, row.text) for row in seen}
             is_full = is_new and len(seen) >= self.rules.observations
@@ -241,7 +241,7 @@ class Market:
                         job=job, provider=provider, at=now, event=observation.event, text=observation.text
                     )
                 )
-        if touched:
+        if frees or (is_new and observation.event == "Uploading"):
             self._wake_matcher.set()
         if is_full:
             raise TooMany(
@@ -251,6 +251,7 @@ class Market:
     def _hold_or_drop(
         self, session: Session, job: JobId, provider: Address, observation: Observation, now: Timestamp
     ) -> bool:
+        """Whether the job is there for others now."""
         match = queries.live_match(session, job)
         if match is None or match.provider != provider or match.step != MatchStep.WAITING:
             return False
@@ -261,7 +262,7 @@ class Market:
             longest = match.made_at + self.rules.staging_seconds
             match.until = max(match.until, min(longest, now + self.rules.match_seconds))
         session.add(match)
-        return True
+        return match.step == MatchStep.DROPPED
 
     def check_provider(self, job: JobId, account: Address, *, matched: bool = False) -> None:
         """Raises Forbidden unless `account` was awarded the job, or, where `matched` will do, is matched with it."""

@@ -5,11 +5,12 @@ lower address. What is matched or awarded already counts as taken, so no capacit
 job's ramp allows now.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from deai.ask import Ask, Capacity, Gpu, fits, quote, without
+from deai.ask import Ask, Capacity, Gpu, fits, quote, remaining, without
 from deai.clock import utc
 from deai.job import Address, Bid, Job, JobId, Timestamp, Wei, ramp
 from deai.spec import Resources
@@ -32,6 +33,8 @@ class Taken:
 
     provider: Address
     resources: Resources
+    ended: bool = False
+    """Its run is over, as the provider says, and its delivery has yet to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +100,10 @@ def match(
     `skipped` are pairs of job and provider not to try now; `show` spells an amount of a token.
     """
     offers = [ask for ask in asks if ask.expires_at > now]
-    free: dict[str, Capacity] = {ask.provider: ask.capacity for ask in offers}
+    held = defaultdict[str, tuple[list[Resources], list[Resources]]](lambda: ([], []))
     for each in taken:
-        if each.provider in free:
-            free[each.provider] = without(free[each.provider], each.resources)
+        held[each.provider][each.ended].append(each.resources)
+    free = {ask.provider: remaining(ask.capacity, *held[ask.provider]) for ask in offers}
     funds, bonds = dict(balances), dict(deposits)
     matches: list[Suggestion] = []
     reasons: dict[JobId, str] = {}

@@ -178,6 +178,14 @@ def running(session: Session, providers: Sequence[str], now: Timestamp) -> Seque
     return session.exec(query).all()
 
 
+def uploading(session: Session, jobs: Sequence[ChainJobRow]) -> Collection[tuple[str, str]]:
+    """Which of the jobs which provider says it has run to the end."""
+    query = select(ObservationRow.job, ObservationRow.provider).where(
+        ObservationRow.event == "Uploading", col(ObservationRow.job).in_([job.id for job in jobs])
+    )
+    return set(session.exec(query).all())
+
+
 # The chain.
 
 

@@ -181,7 +181,7 @@ class Agent:
             return
         if shop.stopping.is_set():
             return
-        if len(shop.ledger.entries(BUSY)) >= shop.capacity.slots:
+        if shop.is_full:
             # The market may know of a delivery before we wrote it down.
             self._waiting.setdefault(match.id, (time.monotonic() + _WAITING_SECONDS, match))
             return

@@ -33,7 +33,7 @@ class Assignment:
     """Carries one job on from wherever the ledger says it is. Runs in a thread of its own."""
 
     def __init__(self, shop: Workshop, id_: JobId, released: Callable[[], None] = lambda: None) -> None:
-        """`released` is called once the job holds nothing of the machine's capacity any more."""
+        """`released` is called when the job holds less of the machine's capacity than before."""
         self._shop, self._id, self._released = shop, id_, released
         self._relay = Relay(shop.market, shop.account, id_, lambda offset: shop.executor.logs(id_, offset))
         self._bidding = Bidding(shop, id_)
@@ -151,6 +151,7 @@ class Assignment:
 
     def _publish(self, entry: Entry) -> None:
         shop, result = self._shop, self._shop.folder(self._id) / "result"
+        self._released()
         self._relay.observe("Uploading", str(known(entry.exit)))
         try:
             root = unixfs.add(result, shop.store)

@@ -95,9 +95,11 @@ BEFORE_AWARD = frozenset({Step.MATCHED, Step.STAGING, Step.STAGED, Step.BIDDING}
 UNDER_AWARD = frozenset({Step.AWARDED, Step.RUNNING, Step.COLLECTED, Step.PUBLISHED, Step.DELIVERING})
 """The bond is locked, and lost unless a delivery comes in time."""
 
-BUSY = BEFORE_AWARD | UNDER_AWARD
-"""Steps that hold a slot and resources of this machine."""
+UPLOADING = frozenset({Step.COLLECTED, Step.PUBLISHED, Step.DELIVERING})
+"""The run is over, and the result on its way: of this machine it holds disk."""
 
+BUSY = BEFORE_AWARD | UNDER_AWARD
+"""Steps that hold something of this machine: what they asked for, or disk alone."""
 
 UNPAID = frozenset({Step.DELIVERED, Step.DISPUTED})
 """The work is done, and its pay is not decided yet."""

@@ -3,7 +3,7 @@
 import errno
 import sqlite3
 
-from deai_provider.ledger import BUSY, Ledger, Step
+from deai_provider.ledger import BUSY, UPLOADING, Ledger, Step
 from deai_provider.workshop import Workshop
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -27,13 +27,12 @@ def is_short(error: BaseException) -> bool:
 
 def needed_images(ledger: Ledger) -> set[str]:
     """The pinned ids of the images that jobs wait for, or may have to begin anew from: not all could be had a second time."""
-    unended = BUSY - {Step.COLLECTED, Step.PUBLISHED, Step.DELIVERING}
-    return {entry.image for entry in ledger.entries(unended) if entry.image is not None}
+    return {entry.image for entry in ledger.entries(BUSY - UPLOADING) if entry.image is not None}
 
 
 def make_room(shop: Workshop) -> None:
     """Drops what could be fetched again: image archives, and images of ours that no container uses and no job needs. Raises EngineUnavailable."""
     # A job that was not begun yet loads its archive once more if the engine lost its image meanwhile.
-    waiting = BUSY - {Step.RUNNING, Step.COLLECTED, Step.PUBLISHED, Step.DELIVERING}
+    waiting = BUSY - UPLOADING - {Step.RUNNING}
     shop.images.trim(0, {str(entry.spec.image.cid) for entry in shop.ledger.entries(waiting) if entry.spec})
     shop.executor.spare()

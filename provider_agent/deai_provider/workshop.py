@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from eth_account.signers.local import LocalAccount
 
 from deai.arbitration import class_of, seats_of
-from deai.ask import Capacity, without
+from deai.ask import Capacity, remaining
 from deai.chain import Chain, Event, JobAwarded, JobDelivered, JobDisputed
 from deai.clock import ChainClock
 from deai.content import Content
@@ -24,7 +24,7 @@ from deai_provider import policy
 from deai_provider.archives import Archives
 from deai_provider.executor import Executor
 from deai_provider.late_logs import LateLogs
-from deai_provider.ledger import BEFORE_AWARD, BUSY, Entry, Ledger, Step, resources
+from deai_provider.ledger import BEFORE_AWARD, BUSY, UPLOADING, Entry, Ledger, Step, resources
 from deai_provider.policy import Room, Rules, confirmations
 
 _log = logging.getLogger(__name__)
@@ -114,9 +114,9 @@ class Workshop:
     def room(self, id_: JobId, job: Job) -> Room:
         """What there is for this job beside all others here. Raises ChainUnavailable."""
         others = [entry for entry in self.ledger.entries(BUSY) if entry.id != id_]
-        free = self.capacity
-        for each in resources(others):
-            free = without(free, each)
+        ended = [entry for entry in others if entry.step in UPLOADING]
+        working = [entry for entry in others if entry.step not in UPLOADING]
+        free = remaining(self.capacity, resources(working), resources(ended))
         pending = [
             entry
             for entry in others
@@ -132,6 +132,12 @@ class Workshop:
             epoch=self.chain.epoch(job.token, job.submitter),
             unfit=self._unfit(job),
         )
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all slots are taken, by jobs whose spec is not read yet too."""
+        ended, slots = len(self.ledger.entries(UPLOADING)), self.capacity.slots
+        return len(self.ledger.entries(BUSY)) - min(ended, slots) >= slots
 
     def _unfit(self, job: Job) -> str:
         if self.panel is None or job.arbiter != self.panel.contract:

@@ -63,6 +63,24 @@ def test_capacity_is_not_given_twice(world: World, api: MarketApi) -> None:
     )
 
 
+def test_a_job_whose_run_has_ended_makes_room_for_the_next_one(world: World, api: MarketApi) -> None:
+    first = awarded(world, api)
+    world.chain.advance(10)
+    second = awarded(world, api)
+    third = api.submit(world.order()).id
+    busy = "every fitting provider is busy"
+    eventually(lambda: api.job(third).note, lambda note: note == busy)
+    api.observe(world.provider, world.id(first), Observation(event="Running"))
+    with pytest.raises(WrongRequest, match="not"):
+        api.observe(world.other, world.id(first), Observation(event="Uploading"))
+    time.sleep(1.2)
+    assert api.job(third).note == busy
+    api.observe(world.provider, world.id(second), Observation(event="Uploading"))
+    assert [match.id for match in api.matches(Address(world.provider.address), 0, 10).matches] == [third]
+    fourth = api.submit(world.order()).id
+    eventually(lambda: api.job(fourth).note, lambda note: note == busy)
+
+
 def test_a_match_without_a_bid_goes_to_the_next_ask(world: World, api: MarketApi) -> None:
     api.submit(world.order())
     api.ask(world.ask())

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deai.ask import Ask, Capacity, Gpu, Prices, fits, quote, without
+from deai.ask import Ask, Capacity, Gpu, Prices, fits, quote, remaining, without
 from deai.spec import Resources
 
 amounts = st.integers(0, 10**24)
@@ -65,6 +65,31 @@ def test_what_fits_can_be_taken_away_and_nothing_goes_below_zero(wanted: Resourc
         left = without(free, wanted)
         assert min(left.cpu_millis, left.memory_mib, left.disk_mib, left.slots) >= 0
         assert len(left.gpus) == len(free.gpus) - wanted.gpus
+
+
+@given(capacities, st.lists(resources, max_size=3), st.lists(resources, max_size=6))
+def test_a_job_whose_run_has_ended_holds_disk_alone_but_only_as_many_as_there_are_slots(
+    machine: Capacity, working: list[Resources], ended: list[Resources]
+) -> None:
+    free = remaining(machine, working, ended)
+    holding = working + ended[machine.slots :]
+    assert free.slots == machine.slots - len(holding)
+    assert free.cpu_millis == machine.cpu_millis - sum(each.cpu_millis for each in holding)
+    assert free.memory_mib == machine.memory_mib - sum(each.memory_mib for each in holding)
+    assert free.disk_mib == machine.disk_mib - sum(each.disk_mib for each in working + ended)
+    without_them = remaining(machine, holding, [])
+    assert free.gpus == without_them.gpus
+    assert len(free.gpus) >= len(machine.gpus) - sum(each.gpus for each in holding)
+
+
+def test_a_gpu_is_free_again_once_the_run_has_ended() -> None:
+    gpu = Gpu(model="A100", vram_mib=40_000)
+    machine = Capacity(cpu_millis=2_000, memory_mib=4_096, disk_mib=2_048, gpus=(gpu,), slots=1)
+    job = Resources(gpus=1, disk_mib=1_024)
+    assert fits(job, remaining(machine, [job], [])) == "no free slot"
+    assert fits(job, remaining(machine, [], [job])) is None
+    assert fits(job, remaining(machine, [], [job, job])) == "no free slot"
+    assert fits(Resources(disk_mib=1_025), remaining(machine, [], [job])) == "disk_mib: wants 1025, 1024 free"
 
 
 def test_the_reason_names_what_lacks_and_how_much_there_is() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deai.ask import Ask, Capacity, Gpu, Prices, fits, quote, without
+from deai.ask import Ask, Capacity, Gpu, Prices, fits, quote, remaining, without
 from deai.job import Address, Bid, Job, JobId, Timestamp, Wei, ramp
 from deai.spec import Resources
 from deai_market.matching import Matching, OpenJob, Suggestion, Taken, match, reached
@@ -101,6 +101,19 @@ def test_what_is_taken_is_not_given_again() -> None:
     taken = [Taken(PROVIDERS[0], Resources(cpu_millis=3_500))]
     assert reason(open_job(), [ask()], taken=taken) == "every fitting provider is busy"
     assert run([open_job()], [ask()], taken=[Taken(PROVIDERS[0], Resources(cpu_millis=3_000))]).matches
+
+
+def test_a_job_whose_run_has_ended_makes_room_for_the_next_one() -> None:
+    offer, whole = ask(capacity={"slots": 1}), Resources(cpu_millis=4_000, memory_mib=8_192, disk_mib=4_096)
+    ended = Taken(PROVIDERS[0], whole, ended=True)
+    assert [each.provider for each in run([open_job(resources=whole)], [offer], taken=[ended]).matches] == [
+        PROVIDERS[0]
+    ]
+    busy = "every fitting provider is busy"
+    assert reason(open_job(), [offer], taken=[Taken(PROVIDERS[0], whole)]) == busy
+    assert reason(open_job(), [offer], taken=[ended, ended]) == busy
+    too_large = Resources(disk_mib=4_097)
+    assert reason(open_job(resources=too_large), [offer], taken=[ended]) == busy
 
 
 def test_a_quote_above_the_ramp_waits_and_says_until_when() -> None:
@@ -262,7 +275,7 @@ asks = st.lists(
     max_size=6,
     unique_by=lambda each: each.provider,
 )
-taken = st.lists(st.builds(Taken, st.sampled_from(PROVIDERS), resources), max_size=4)
+taken = st.lists(st.builds(Taken, st.sampled_from(PROVIDERS), resources, st.booleans()), max_size=4)
 balances = st.fixed_dictionaries(
     {(DAI, SUBMITTER): st.integers(0, 3_000), (DAI, PROVIDERS[0]): st.integers(0, 3_000)}
 )
@@ -288,10 +301,15 @@ def test_whatever_is_asked_nothing_is_given_twice_and_nobody_is_left_without_a_w
     assert all(said and "\n" not in said for said in matching.reasons.values())
 
     # Nothing double-booked: what was given, one by one, still fitted.
-    free = {each.provider: each.capacity for each in asks}
-    for promised in taken:
-        if promised.provider in free:
-            free[promised.provider] = without(free[promised.provider], promised.resources)
+    def held(provider: str, *, ended: bool) -> list[Resources]:
+        return [each.resources for each in taken if (each.provider, each.ended) == (provider, ended)]
+
+    free = {
+        each.provider: remaining(
+            each.capacity, held(each.provider, ended=False), held(each.provider, ended=True)
+        )
+        for each in asks
+    }
     spent: dict[Address, int] = {}
     locked: dict[Address, int] = {}
     for each in matching.matches:
@@ -310,8 +328,15 @@ def test_whatever_is_asked_nothing_is_given_twice_and_nobody_is_left_without_a_w
     assert all(amount <= deposits.get((DAI, provider), 0) for provider, amount in locked.items() if amount)
     assert all(amount <= balances[DAI, submitter] for submitter, amount in spent.items())
 
-    # The same in any order.
-    again = run(jobs[::-1], asks[::-1], now, taken=taken[::-1], balances=balances, deposits=deposits)
+    # The same in any order; but the first of those whose run has ended hold least.
+    again = run(
+        jobs[::-1],
+        asks[::-1],
+        now,
+        taken=sorted(taken, key=lambda each: each.ended),
+        balances=balances,
+        deposits=deposits,
+    )
     assert (again.matches, again.reasons) == (matching.matches, matching.reasons)
 
 
