@@ -54,6 +54,7 @@ class Bare:
     def __init__(self, image_id: str, folder: Path) -> None:
         self._image, self._folder = image_id, folder
         self._api = docker.APIClient(version="auto")
+        self.engine = str(self._api.version()["Version"])
 
     def run(self, number: int) -> float:
         """Runs one; the seconds it took."""
@@ -79,10 +80,6 @@ class Bare:
         if code != 0:
             raise DeaiError(f"the bare container ended with {code}")
         return time.monotonic() - began
-
-    def version(self) -> str:
-        """The engine's version."""
-        return str(self._api.version()["Version"])
 
 
 class Market:
@@ -216,7 +213,7 @@ def bench(runs: int, jobs: int, say: Any) -> dict[str, Any]:
                 "load": os.getloadavg()[0],
                 "kernel": platform.release(),
                 "python": platform.python_version(),
-                "docker": bare.version(),
+                "docker": bare.engine,
             },
         }
 
