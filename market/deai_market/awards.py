@@ -61,9 +61,9 @@ class Awards:
         *,
         account: LocalAccount,
         low_gas: Wei,
-        done: Callable[[], None],
+        done: Callable[[bool], None],
     ) -> None:
-        """`low_gas` is how much of the chain's coin the key should hold; `done` is called after each award that was mined or given up."""
+        """`low_gas` is how much of the chain's coin the key should hold; `done` is called after each award: whether it was mined, or given up."""
         self._database, self._book, self._chain, self._clock = database, book, chain, clock
         self._account, self._low_gas, self._done = account, low_gas, done
         self._is_low, self._gas_due = False, 0.0
@@ -231,7 +231,7 @@ class Awards:
                 match.step, match.reason, match.dropped_at = MatchStep.DROPPED, refusal, self._clock.now()
                 _log.warning("dropped the match of %s with %s: %s", match.job, match.provider, refusal)
             session.add(match)
-        self._done()
+        self._done(refusal is None)
 
 
 def _passes(error: DeaiError) -> bool:

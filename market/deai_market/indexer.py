@@ -49,6 +49,12 @@ class Indexer:
         return self._tip.number if self._tip else self._start - 1
 
     @property
+    def tip(self) -> str:
+        """The hash of the newest indexed block; empty before there is any."""
+        tip = self._tip
+        return tip.hash if tip else ""
+
+    @property
     def silent_seconds(self) -> float:
         """How long ago the node last answered."""
         return time.monotonic() - self._answered

@@ -103,6 +103,7 @@ class Market:
             account=self.account,
             show=self.show,
             award=self.awards.send,
+            tip=lambda: self.indexer.tip,
         )
         self.callbacks = Callbacks(
             self._database,
@@ -311,6 +312,6 @@ class Market:
     def _arrived(self, digests: Collection[bytes]) -> None:
         self.postings.arrived(digests)
 
-    def _award_done(self) -> None:
-        self._wake_indexer.set()
-        self._wake_matcher.set()
+    def _award_done(self, mined: bool) -> None:
+        # What was mined, the indexer tells everybody.
+        (self._wake_indexer if mined else self._wake_matcher).set()

@@ -47,13 +47,18 @@ class Matcher:
         account: Address,
         show: Callable[[Address, Wei], str],
         award: Callable[[int], None],
+        tip: Callable[[], str],
     ) -> None:
-        """`award` is called with the number of each match whose bid is there, so that its award is due."""
+        """`award` is called with the number of each match whose bid is there, so that its award is due; `tip` is the hash of the newest block
+        that is indexed.
+        """
         self._database, self._book, self._chain, self._clock = database, book, chain, clock
         self._bells, self._rules, self._account, self._show = bells, rules, account, show
-        self._award = award
+        self._award, self._tip = award, tip
         self._rests = False
         """Nothing was there to match in the last round: what comes wakes us."""
+        self._seen_balances: tuple[str, dict[tuple[Address, Address], Wei]] = ("", {})
+        """What submitters had at which tip."""
         self._seen_deposits: dict[tuple[Address, Address], tuple[float, Wei]] = {}
 
     def run(self, stop: threading.Event, wake: threading.Event) -> None:
@@ -172,9 +177,13 @@ class Matcher:
     def _balances(self, free: list[OrderRow], matched: list[OrderRow]) -> dict[tuple[Address, Address], Wei]:
         """What the submitters of free orders have in the escrow, net of the caps of their matched ones."""
         jobs: list[Job] = [self._book.live(row).job for row in free]
+        tip, (seen_at, seen) = self._tip(), self._seen_balances
+        known = seen if seen_at == tip else {}
         balances = {
-            purse: self._chain.balance(*purse) for purse in {(job.token, job.submitter) for job in jobs}
+            purse: known[purse] if purse in known else self._chain.balance(*purse)
+            for purse in {(job.token, job.submitter) for job in jobs}
         }
+        self._seen_balances = (tip, dict(balances))
         for row in matched:
             purse = (Address(row.token), Address(row.submitter))
             if purse in balances:

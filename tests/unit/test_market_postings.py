@@ -354,6 +354,27 @@ def test_many_bids_of_a_provider_on_chain_cost_one_question_in_seconds(
     assert questions.count(("balance", token, other)) == 1
 
 
+def test_a_submitters_balance_is_asked_once_a_block_and_counts_from_the_next_round_on(
+    world: World, market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = market.book.submit(world.order())
+    token, submitter = world.deployment.token("DAI").address, Address(world.submitter.address)
+    questions = counted(world, monkeypatch)
+    asked = ("balance", token, submitter)
+    for _ in range(3):
+        market._matcher.round()
+    assert questions.count(asked) == 1
+    had = world.chain.balance(token, submitter)
+    world.chain.withdraw(world.submitter, token, submitter, had)
+    questions.clear()
+    look(market)
+    assert questions.count(asked) == 1
+    assert "the submitter has 0 DAI free" in (market.job(job).note or "")
+    world.chain.deposit(world.submitter, token, had)
+    market.book.offer(world.ask())
+    assert [each.job for each in look(market).matches] == [job]
+
+
 def test_of_a_provider_with_several_bids_on_chain_the_cheapest_is_taken(world: World, market: Market) -> None:
     job = market.book.submit(world.order())
     for price in (COIN // 2, COIN // 8, COIN // 4):
