@@ -127,7 +127,7 @@ class Eye:
         slots = sum(ask.capacity.slots for ask in asks if ask.provider == self._provider)
         awarded = self._market.jobs(state=JobState.AWARDED.name.capitalize())
         busy = sum(job.provider == self._provider for job in awarded)
-        return f"{busy} of {slots} slots at work" if slots else "offers nothing at present"
+        return f"jobs under way: {busy}, slots: {slots}" if slots else "offers nothing at present"
 
     def _news(self, name: str, log: Path) -> Iterator[str]:
         if name not in self._read:

@@ -187,7 +187,7 @@ def test_with_verifiers_a_liars_dispute_is_judged_by_re_runs_until_the_terminal_
     archive = builder.build(ROOT / ".cache" / "image").archive
     (tmp_path / "hello.py").write_text("open('/outputs/said', 'w').write('hello')")
 
-    with terminal(tmp_path, "up", "--verifiers", "3", until=b"of 2 slots at work"):
+    with terminal(tmp_path, "up", "--verifiers", "3", until=b"jobs under way: 0, slots: 2"):
         cli = quick(tmp_path / "local" / "env.sh")
         image = cli.json("add", archive, "--image", "mine")["cid"]
         script = cli.json("add", tmp_path / "hello.py")["cid"]
