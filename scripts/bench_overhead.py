@@ -9,7 +9,6 @@ with two threads that do nothing but run containers.
 import argparse
 import json
 import os
-import platform
 import re
 import statistics
 import sys
@@ -36,6 +35,7 @@ from deai.spec import Resources
 from deai.submitter import Submitter
 from deai_provider import sandbox
 from deai_provider.docker_executor import DockerExecutor
+from machine import Machine
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 WORK_SECONDS = 1.0
@@ -79,6 +79,13 @@ class Bare:
             self._api.remove_container(name, force=True, v=True)
         if code != 0:
             raise DeaiError(f"the bare container ended with {code}")
+        return time.monotonic() - began
+
+    def run_all(self, numbers: Sequence[int]) -> float:
+        """Runs these, as many at once as the agent has slots; the seconds until the last one is done."""
+        began = time.monotonic()
+        with ThreadPoolExecutor(SLOTS) as threads:
+            list(threads.map(self.run, numbers))
         return time.monotonic() - began
 
 
@@ -166,6 +173,7 @@ def breakdown(log: Path, submitted: dict[JobId, float]) -> dict[str, float]:
 
 def bench(runs: int, jobs: int, say: Any) -> dict[str, Any]:
     """Both measures, and what the machine was."""
+    machine = Machine()
     with tempfile.TemporaryDirectory(prefix="deai-bench-") as name:
         folder = Path(name)
         with market(folder / "net", say) as (whole, net, image_id):
@@ -187,11 +195,11 @@ def bench(runs: int, jobs: int, say: Any) -> dict[str, Any]:
             say("Seconds after the submission, median: " + ", ".join(f"{k} {v}" for k, v in steps.items()))
             deai_s = bare_s = None
             if jobs:
-                began = time.monotonic()
-                with ThreadPoolExecutor(SLOTS) as threads:
-                    list(threads.map(bare.run, range(runs + 1, runs + 1 + jobs)))
-                bare_s = time.monotonic() - began
+                # Half before and half after: a machine that gets slower or faster meanwhile does so for both.
+                first, middle, last = runs + 1, runs + 1 + jobs // 2, runs + 1 + jobs
+                bare_s = bare.run_all(range(first, middle))
                 deai_s = whole.run_all([whole.draft() for _ in range(jobs)])
+                bare_s += bare.run_all(range(middle, last))
                 say(f"{jobs} at once: bare {bare_s:.2f} s, through the market {deai_s:.2f} s")
         overhead = statistics.median(carried) - statistics.median(alone)
         return {
@@ -208,13 +216,7 @@ def bench(runs: int, jobs: int, say: Any) -> dict[str, Any]:
             "slots": SLOTS,
             "steps_s": steps,
             "cpu_s_per_job": used,
-            "machine": {
-                "cores": len(os.sched_getaffinity(0)),
-                "load": os.getloadavg()[0],
-                "kernel": platform.release(),
-                "python": platform.python_version(),
-                "docker": bare.engine,
-            },
+            "machine": machine.facts() | {"docker": bare.engine},
         }
 
 

@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -27,6 +26,7 @@ from deai import unixfs
 from deai.cid import Cid
 from deai.errors import DeaiError
 from deai.local_store import LocalStore
+from machine import Machine
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 GOAL_RATIO, GOAL_PEAK_MIB = 0.8, 160
@@ -100,6 +100,7 @@ def one_round(folder: Path, source: Path) -> Round:
 
 def bench(mebibytes: int, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Measures, in a folder of the checkout that is gone afterwards; what it found."""
+    machine = Machine()
     (CHECKOUT / ".cache").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-store-", dir=CHECKOUT / ".cache") as name:
         folder = Path(name)
@@ -126,13 +127,7 @@ def bench(mebibytes: int, rounds: int, say: Callable[[str], None]) -> dict[str, 
         "put_mib_per_s": round(mebibytes / statistics.median(each.put for each in found)),
         "get_mib_per_s": round(mebibytes / statistics.median(each.get for each in found)),
         "peak_mib": int(child.stdout),
-        "machine": {
-            "cpus": os.cpu_count(),
-            "arch": platform.machine(),
-            "kernel": platform.release(),
-            "python": platform.python_version(),
-            "load_1m": round(os.getloadavg()[0], 2),
-        },
+        "machine": machine.facts(),
     }
 
 
