@@ -33,6 +33,7 @@ from deai.deployment import Deployment
 from deai.errors import Bug, ChainUnavailable, DeaiError
 from deai.job import ZERO_ADDRESS, Address, Bid, Job, JobId, Terms, Timestamp, Wei
 from deai.program import Program, free_port
+from ending import end_in_order
 
 GOALS = {"three_tx": 155_000, "three_tx_fee": 161_000, "two_tx": 134_000, "batch_100_per_job": 80_000}
 BLOCK_GAS = 30_000_000
@@ -259,6 +260,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     given = parser.parse_args()
+    end_in_order()
     try:
         with chain() as node:
             found = Bench(node).measure()

@@ -35,6 +35,7 @@ from deai.spec import Resources
 from deai.submitter import Submitter
 from deai_provider import sandbox
 from deai_provider.docker_executor import DockerExecutor
+from ending import end_in_order
 from machine import Machine
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -227,6 +228,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=20, help="how many jobs one by one (default: 20)")
     parser.add_argument("--jobs", type=int, default=40, help="how many at once (default: 40; 0: none)")
     given = parser.parse_args()
+    end_in_order()
     try:
         found = bench(given.runs, given.jobs, lambda text: print(text, flush=True))
     except (DeaiError, image.BuildError) as error:

@@ -5,7 +5,6 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from deai.local_market import sourced
 from deai.localnet import Localnet
 from deai.progress import waiting
 from deai.submitter import Submitter
+from ending import end_in_order
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 IMAGE_NAME = "deai/python-numpy"
@@ -39,10 +39,7 @@ def main() -> int:
         "--results", type=Path, help="where to leave results and summary (default: demo-results/<time>)"
     )
     args = parser.parse_args()
-    # However it is told to end, what it started ends with it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for each in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, lambda number, _: sys.exit(128 + number))
+    end_in_order()
     results = args.results or CHECKOUT / "demo-results" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     try:
         results.mkdir(parents=True)
