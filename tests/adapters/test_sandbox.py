@@ -82,9 +82,7 @@ attempt("raw socket", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1))
 )
 
 
-@pytest.mark.skipif(
-    os.uname().machine != "x86_64", reason="the system calls are given by their x86-64 numbers"
-)
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="its system calls have x86-64 numbers")
 def test_calls_that_lead_out_of_the_box_end_in_eperm(box: Box) -> None:
     results = box.results(_KERNEL)
 
