@@ -14,8 +14,8 @@ from deai.chain import CallSkipped, JobAwarded, Receipt
 from deai.errors import BadField, ChainUnavailable, NoReason, WrongRequest, WrongState
 from deai.job import Address, JobId, JobState, Wei
 from deai.signing import sign_jobs
-from deai.wire import Order
-from deai_market import awards, queries
+from deai.wire import Observation, Order
+from deai_market import awards, matcher, queries
 from deai_market.market import Market
 from deai_market.tables import MatchRow
 from tests.market_world import COIN, DAI, RULES, World
@@ -34,6 +34,13 @@ def market(world: World) -> Iterator[Market]:
     market.start()
     yield market
     market.close()
+
+
+@pytest.fixture
+def only_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The market matches when it is woken, and never by itself."""
+    for name in ("_ROUND_SECONDS", "_REST_SECONDS"):
+        monkeypatch.setattr(matcher, name, 60.0)
 
 
 def eventually(look: Callable[[], bool]) -> None:
@@ -112,6 +119,23 @@ def test_a_key_that_stays_without_gas_frees_the_job_when_the_bid_expires(
     eventually(is_offered_on(world, market))
 
 
+@pytest.mark.usefixtures("only_woken")
+def test_the_end_of_a_run_makes_room_for_the_next_job_at_once(world: World, market: Market) -> None:
+    provider = Address(world.provider.address)
+    market.book.offer(world.ask(capacity=Capacity(cpu_millis=4_000, memory_mib=8_192, disk_mib=8_192)))
+    first = market.book.submit(world.order())
+    eventually(lambda: bool(market.matches(provider, 0).matches))
+    take(world, market, first)
+    eventually(lambda: market.job(first).provider == provider)
+    second = market.book.submit(world.order())
+    eventually(lambda: market.job(second).note == "every fitting provider is busy")
+
+    market.observe(first, provider, Observation(event="Uploading"))
+
+    eventually(lambda: [each.id for each in market.matches(provider, 0).matches] == [second])
+
+
+@pytest.mark.usefixtures("only_woken")
 @pytest.mark.parametrize(
     "error", [WrongRequest("transaction 0x12 was mined, but reverted"), BadField("price", 1, "is wrong")]
 )
